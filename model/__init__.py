@@ -1,0 +1,1 @@
+"""Attention models as plain flax modules; knows nothing of configs, tasks or files."""
