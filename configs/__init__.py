@@ -1,0 +1,1 @@
+"""One card per experiment, and the rules that every configuration obeys."""

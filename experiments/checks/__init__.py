@@ -1,0 +1,1 @@
+"""Pure functions behind the checks, one file per group: each returns named samples."""

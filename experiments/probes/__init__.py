@@ -1,0 +1,1 @@
+"""Readings of trained models, one file each."""

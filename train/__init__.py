@@ -1,0 +1,1 @@
+"""Training: ensembles of members, tasks, corpora, checkpoints; names no mechanism or model."""

@@ -1,0 +1,1 @@
+"""Real text, read from installed packages and checked against its hash."""
