@@ -1,0 +1,135 @@
+"""Parameters drawn from fold_in(seed, crc32(path)), so that arms which share a path share its first value.
+
+Schemes: LeCun 1998 (Var 1/in), Glorot & Bengio 2010 (Var 2/(in+out)), torch.nn.Linear (U ±1/√in), GPT-2 (N 0.02²).
+"""
+
+import math
+import zlib
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from model.errors import Refused
+
+ROLES = ("query", "key", "value", "out", "kernel", "readout", "embedding", "position", "bias", "gain")
+MATRICES = ("query", "key", "value", "out", "kernel")  # what `gain` multiplies
+SCHEMES = ("lecun", "glorot", "torch", "gpt2")
+DEFAULTS = {"kind": "lecun", "qk": "", "gain": 1.0, "qk_gain": 1.0}
+
+
+class Dial(nnx.Variable):
+  """A number that belongs to a module but is given per member: traced, not trained."""
+
+
+def dial(value: float) -> Dial:
+  """A dial whose default stays readable under nnx.eval_shape, as the metadata `given`."""
+  return Dial(jnp.asarray(value, jnp.float32), given=float(value))
+
+
+def param(shape: tuple[int, ...], role: str, fan_in: int | None = None, fan_out: int | None = None) -> nnx.Param:
+  """Declares a float32 parameter; `draw` gives it its value, nothing here depends on the order of construction.
+
+  The fans default to those of a matrix (in..., out). A bias without `fan_in` starts at zero under every scheme.
+  """
+  if role not in ROLES:
+    raise Refused(f"role {role!r} of a parameter is unknown; choose one of {', '.join(ROLES)}")
+  if role not in ("bias", "gain"):
+    fan_in = math.prod(shape[:-1]) if fan_in is None else fan_in
+    fan_out = shape[-1] if fan_out is None else fan_out
+  return nnx.Param(jnp.zeros(shape, jnp.float32), role=role, fan_in=fan_in, fan_out=fan_out)
+
+
+def draw(abstract_params: nnx.State, key: jax.Array, init: Mapping | None = None) -> nnx.State:
+  """Pure float32 arrays for every parameter; each depends on `key`, its own path and the scheme, on nothing else.
+
+  init: kind = scheme of every matrix; qk = scheme of query and key projections ("" = kind; also "torch_mha", the
+  half of Var 1/in that torch.nn.MultiheadAttention's fused in-projection gets); gain multiplies every matrix and
+  qk_gain the query and key projections on top (both may be traced).
+  """
+  init = _complete(init or {})
+
+  def leaf(path, variable):
+    leaf_key = jax.random.fold_in(key, zlib.crc32("/".join(map(str, path)).encode()))
+    return _value(leaf_key, variable.shape, variable.get_metadata("role"), _fans(variable), init)
+
+  return nnx.State.from_flat_path({path: leaf(path, variable) for path, variable in abstract_params.flat_state()})
+
+
+def dials(model) -> dict[str, float]:
+  """Path ("a/0/scale") and default of every dial; works on an abstract model."""
+  return {"/".join(map(str, path)): dial.get_metadata("given") for path, dial in _dials(model)}
+
+
+def settings(model, values: Mapping | None = None) -> nnx.State:
+  """The dials of a model as a pure state: defaults, overridden by `values` (path -> number, may be traced)."""
+  values = dict(values or {})
+  known = dials(model)
+  for name in values:
+    if name not in known:
+      raise Refused(f"no dial {name!r} in this model; it has {', '.join(known) or 'none'}")
+  flat = {path: (("/".join(map(str, path))), dial.get_metadata("given")) for path, dial in _dials(model)}
+  return nnx.State.from_flat_path(
+    {path: jnp.asarray(values.get(name, given), jnp.float32) for path, (name, given) in flat.items()}
+  )
+
+
+def realize(build: Callable[[], nnx.Module], seed=0, init: Mapping | None = None, values: Mapping | None = None):
+  """A module with drawn parameters and set dials, for eager use; `seed` is an int, a traced int or a key."""
+  abstract = nnx.eval_shape(build)
+  graphdef, params, _, rest = nnx.split(abstract, nnx.Param, Dial, ...)
+  if jax.tree.leaves(rest):
+    raise Refused("realize() draws parameters and dials only; this module holds other state too")
+  key = seed if jnp.issubdtype(jnp.asarray(seed).dtype, jax.dtypes.prng_key) else jax.random.key(seed)
+  return nnx.merge(graphdef, draw(params, key, init), settings(abstract, values))
+
+
+def _dials(model):
+  return nnx.state(model, Dial).flat_state()
+
+
+def _fans(variable) -> tuple[int | None, int | None]:
+  return variable.get_metadata("fan_in"), variable.get_metadata("fan_out")
+
+
+def _complete(init: Mapping) -> dict:
+  unknown = sorted(set(init) - set(DEFAULTS))
+  if unknown:
+    raise Refused(f"init has no option {unknown[0]!r}; it has {', '.join(DEFAULTS)}")
+  full = {**DEFAULTS, **init}
+  if full["kind"] not in SCHEMES:
+    raise Refused(f"init.kind={full['kind']!r} is unknown; choose one of {', '.join(SCHEMES)}")
+  if full["qk"] not in ("", "torch_mha", *SCHEMES):
+    raise Refused(f"init.qk={full['qk']!r} is unknown; choose one of torch_mha, {', '.join(SCHEMES)} or leave it empty")
+  return full
+
+
+def _value(key, shape, role, fans, init):
+  if role == "gain":
+    return jnp.ones(shape, jnp.float32)
+  if role == "bias":
+    if init["kind"] == "torch" and fans[0]:
+      return _uniform(key, shape, 1 / (3 * fans[0]))
+    return jnp.zeros(shape, jnp.float32)
+  if role in ("embedding", "position"):  # unit size, so that a token and its position weigh the same
+    return jax.random.normal(key, shape, jnp.float32) * (0.02 if init["kind"] == "gpt2" else 1.0)
+  if role == "readout":
+    return jax.random.normal(key, shape, jnp.float32) * fans[0] ** -0.5
+  projects = role in ("query", "key")
+  value = _matrix(key, shape, (projects and init["qk"]) or init["kind"], *fans) * init["gain"]
+  return value * init["qk_gain"] if projects else value
+
+
+def _matrix(key, shape, scheme, fan_in, fan_out):
+  if scheme == "lecun":
+    return jax.random.normal(key, shape, jnp.float32) * fan_in**-0.5
+  if scheme == "gpt2":
+    return jax.random.normal(key, shape, jnp.float32) * 0.02
+  variance = {"glorot": 2 / (fan_in + fan_out), "torch": 1 / (3 * fan_in), "torch_mha": 1 / (2 * fan_in)}[scheme]
+  return _uniform(key, shape, variance)
+
+
+def _uniform(key, shape, variance):
+  bound = (3 * variance) ** 0.5
+  return jax.random.uniform(key, shape, jnp.float32, -bound, bound)

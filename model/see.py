@@ -1,0 +1,192 @@
+"""Who may see whom: a rule over positions, within one segment; see(q, k) = rule(q, k) and segment_q = segment_k > 0.
+
+Rules speak positions, never indices, so packed rows, padding, memories and rotated caches need no mask of their own.
+"""
+
+# ruff: noqa: N815 - field names carry shapes
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from model.errors import Refused
+
+
+class Where(NamedTuple):
+  """Where each token stands: integers of shape (B, T), or (1, T) when all rows agree.
+
+  Segment 0 means nothing is there (padding, an empty cache slot); tokens see only tokens of their own segment.
+  """
+
+  pos_BT: jax.Array | np.ndarray
+  segment_BT: jax.Array | np.ndarray
+
+  def at(self, t) -> "Where":
+    """The part at column index `t` (a slice or an array of columns)."""
+    return Where(self.pos_BT[:, t], self.segment_BT[:, t])
+
+
+def rows(length: int, start=0) -> Where:
+  """A Where of shape (1, length) for whole rows from position `start`; static (numpy) when `start` is an int."""
+  numbers = np if isinstance(start, int) else jnp
+  return Where(start + numbers.arange(length, dtype=np.int32)[None], np.ones((1, length), np.int32))
+
+
+class Rule:
+  """A predicate over positions; combine with &, | and ~."""
+
+  def __call__(self, q: Where, k: Where, mark_BS=None):
+    """Returns booleans that broadcast to (B, t, s)."""
+    raise TypeError(f"{type(self).__name__} is a rule without a __call__")
+
+  def __and__(self, other: "Rule") -> "Rule":
+    return Both(self, other)
+
+  def __or__(self, other: "Rule") -> "Rule":
+    return Either(self, other)
+
+  def __invert__(self) -> "Rule":
+    return Not(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Both(Rule):
+  """`first & second`."""
+
+  first: Rule
+  second: Rule
+
+  def __call__(self, q, k, mark_BS=None):
+    return self.first(q, k, mark_BS) & self.second(q, k, mark_BS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Either(Rule):
+  """`first | second`."""
+
+  first: Rule
+  second: Rule
+
+  def __call__(self, q, k, mark_BS=None):
+    return self.first(q, k, mark_BS) | self.second(q, k, mark_BS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Not(Rule):
+  """`~inner`; segments still hold."""
+
+  inner: Rule
+
+  def __call__(self, q, k, mark_BS=None):
+    return ~self.inner(q, k, mark_BS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Everything(Rule):
+  """Every key of the same segment."""
+
+  def __call__(self, q, k, mark_BS=None):
+    return jnp.ones((1, 1, 1), bool)
+
+
+@dataclasses.dataclass(frozen=True)
+class Causal(Rule):
+  """Keys at or before the query's position."""
+
+  def __call__(self, q, k, mark_BS=None):
+    return q.pos_BT[:, :, None] >= k.pos_BT[:, None, :]
+
+
+@dataclasses.dataclass(frozen=True)
+class Window(Rule):
+  """Keys less than `width` positions away, on either side."""
+
+  width: int
+
+  def __call__(self, q, k, mark_BS=None):
+    return jnp.abs(q.pos_BT[:, :, None] - k.pos_BT[:, None, :]) < self.width
+
+
+@dataclasses.dataclass(frozen=True)
+class Anchors(Rule):
+  """Keys at the given positions, whoever asks."""
+
+  positions: tuple[int, ...]
+
+  def __call__(self, q, k, mark_BS=None):
+    return jnp.isin(k.pos_BT, jnp.asarray(self.positions, jnp.int32))[:, None, :]
+
+
+@dataclasses.dataclass(frozen=True)
+class Marked(Rule):
+  """Keys chosen by content: those that See.mark_BS marks."""
+
+  def __call__(self, q, k, mark_BS=None):
+    if mark_BS is None:
+      raise Refused("the rule marked() needs See(mark_BS=...), booleans of shape (B, S); none were given")
+    return mark_BS[:, None, :]
+
+
+def everything() -> Rule:
+  """Bidirectional attention."""
+  return Everything()
+
+
+def causal() -> Rule:
+  """No look at the future: key position <= query position."""
+  return Causal()
+
+
+def window(width: int) -> Rule:
+  """|query - key| < width, in positions."""
+  if width < 1:
+    raise Refused(f"window width {width} lets nobody see anything; give 1 (itself only) or more")
+  return Window(int(width))
+
+
+def anchors(*positions: int) -> Rule:
+  """Keys at these positions are seen by all."""
+  return Anchors(tuple(int(position) for position in positions))
+
+
+def marked() -> Rule:
+  """Keys marked by content (See.mark_BS)."""
+  return Marked()
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class See:
+  """Queries, keys and the rule between them: all that an attention layer knows of masks."""
+
+  q: Where
+  k: Where
+  rule: Rule = dataclasses.field(metadata={"static": True})
+  mark_BS: jax.Array | None = None
+
+  def tile(self, t=slice(None), s=slice(None)) -> jax.Array:
+    """Booleans (B|1, t, s): may the queries at columns `t` see the keys at columns `s`?"""
+    # As jax arrays, or static positions would bake a T by S table into the compiled program.
+    q = Where(*(jnp.asarray(a) for a in self.q.at(t)))
+    k = Where(*(jnp.asarray(a) for a in self.k.at(s)))
+    mark_BS = None if self.mark_BS is None else self.mark_BS[:, s]
+    inside = (q.segment_BT[:, :, None] == k.segment_BT[:, None, :]) & (k.segment_BT[:, None, :] > 0)
+    return self.rule(q, k, mark_BS) & inside
+
+
+def merge(parts) -> tuple[jax.Array, jax.Array]:
+  """Joins attention over disjoint sets of keys (blocks, ring shards).
+
+  parts: pairs (o_BTKGD, lse_BKGT), each normalized over its own keys. lse = -inf marks a query without keys.
+  """
+  outs, sums = zip(*parts, strict=True)
+  top_BKGT = jax.lax.stop_gradient(jnp.max(jnp.stack(sums), 0))
+  top_BKGT = jnp.where(jnp.isfinite(top_BKGT), top_BKGT, 0.0)
+  shares = [jnp.exp(lse_BKGT - top_BKGT) for lse_BKGT in sums]
+  total_BKGT = sum(shares)
+  safe_BKGT = jnp.where(total_BKGT > 0, total_BKGT, 1.0)
+  out = sum(jnp.moveaxis(share / safe_BKGT, -1, 1)[..., None] * o for share, o in zip(shares, outs, strict=True))
+  return out, jnp.where(total_BKGT > 0, top_BKGT + jnp.log(safe_BKGT), -jnp.inf)
