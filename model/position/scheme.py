@@ -1,0 +1,39 @@
+"""What a position scheme may do: change the input, turn q and k, add to q.k, add to the score, add to the output."""
+
+from flax import nnx
+
+
+class Position(nnx.Module):
+  """Identity everywhere; a scheme overrides the places it acts on.
+
+  Hooks work on tiles: q_where and k_where describe just the queries and keys at hand, so dense, blockwise and cached
+  attention call the same code. A scheme reads positions only through them.
+  """
+
+  def __init__(self, width: int, heads: int, head_dim: int):
+    pass
+
+  def embed(self, x_BTM, where):
+    """Token embeddings with position, (B, T, M); called once, below the first layer."""
+    return x_BTM
+
+  def rotate(self, x_BTHD, where):
+    """Queries or keys turned by their position, (B, T, H, D); norms are kept."""
+    return x_BTHD
+
+  def inside(self, q_BTKGD, k_BSKD, q_where, k_where):
+    """Term added to q.k before the scale, broadcasting to (B, K, G, T, S)."""
+    return 0.0
+
+  def after(self, q_where, k_where):
+    """Term added to the scaled score, (B|1, H|1, T, S)."""
+    return 0.0
+
+  def values(self, w_BKGTS, q_where, k_where):
+    """Term added to the output, linear in the weights, (B, T, K, G, Dv)."""
+    return 0.0
+
+  @classmethod
+  def acts(cls, hook: str) -> bool:
+    """True if the scheme overrides this hook."""
+    return getattr(cls, hook) is not getattr(Position, hook)
