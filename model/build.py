@@ -1,0 +1,237 @@
+"""From {"kind": ..., **options} to a module: the file's name is the registry, the constructor's signature the schema.
+
+Nothing here imports jax until a class is asked for, so a wrong name is answered at once.
+"""
+
+import difflib
+import functools
+import importlib
+import importlib.util
+import inspect
+import numbers
+import sys
+import types
+import typing
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from model.errors import Refused
+from model.vocabulary import Vocabulary
+
+INTERFACES = ("mechanism", "scheme", "task")  # files of a family that hold its base class, not a kind
+CONTEXT = ("width", "heads", "kv_heads", "head_dim", "layer")  # what the builder gives, never an option
+REQUIRED = inspect.Parameter.empty
+
+# Every key of a model with its default; the four slots are {"kind": ..., **options of the kind}.
+DEFAULTS: dict[str, Any] = {
+  "kind": "gpt",
+  "width": 64,
+  "heads": 4,
+  "kv_heads": 0,
+  "head_dim": 0,
+  "value_dim": 0,
+  "depth": 2,
+  "tie": "none",
+  "bias": False,
+  "window": 0,
+  "block": 0,
+  "dropout": 0.0,
+  "wiring": {"norm": "pre", "residual": True},
+  "attention": {"kind": "dot"},
+  "position": {"kind": "none"},
+  "feedforward": {"kind": "relu"},
+  "init": {"kind": "lecun", "qk": "", "gain": 1.0, "qk_gain": 1.0},
+}
+CHOICES = {"tie": ("none", "qk", "kv", "qkv"), "norm": ("pre", "post", "none"), "dtype": ("float32", "bfloat16")}
+INITS = ("lecun", "glorot", "torch", "gpt2")
+MODELS = {"bert": "Bert", "gpt": "Gpt", "seq2seq": "Seq2Seq"}
+
+
+def kinds(family: str, package: str = "model") -> list[str]:
+  """The kinds of a family: the files of its folder, read from the disk without importing them."""
+  folder = Path(importlib.import_module(_folder(family, package)).__path__[0])
+  stems = (path.stem for path in folder.glob("*.py"))
+  return sorted(stem for stem in stems if not stem.startswith("_") and stem not in INTERFACES)
+
+
+def resolve(family: str, kind: str, package: str = "model") -> type:
+  """The class of a kind: the one public class of model/<family>/<kind>.py, or of a user's `path/to/mine.py:Mine`."""
+  if not isinstance(kind, str):
+    raise Refused(f"{family}.kind={kind!r} is not a name; use one of {', '.join(kinds(family, package))}")
+  if ":" in kind:
+    return _user_class(family, kind)
+  known = kinds(family, package)
+  if kind not in known:
+    raise Refused(f"{family}.kind={kind} is unknown; use {_allowed(kind, known)}, or path/to/mine.py:Mine")
+  module = importlib.import_module(f"{_folder(family, package)}.{kind}")
+  found = [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__]
+  found = [c for c in found if c.__name__.replace("_", "").lower() == kind.replace("_", "")]
+  assert len(found) == 1, f"{module.__name__} must define one class named like its file, found {found}"
+  return found[0]
+
+
+def options(cls: type) -> dict[str, tuple[Any, Any]]:
+  """The options of a class, {name: (type, default)}: its arguments by keyword, less those that the builder gives."""
+  hints = typing.get_type_hints(cls.__init__)
+  own = {}
+  for name, parameter in inspect.signature(cls.__init__).parameters.items():
+    optional = parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is not REQUIRED
+    if (parameter.kind is parameter.KEYWORD_ONLY or optional) and name not in CONTEXT:
+      own[name] = (hints.get(name, type(parameter.default)), parameter.default)
+  return own
+
+
+def make(family: str, given_options: Mapping[str, Any], *, package: str = "model", **given: Any) -> Any:
+  """An instance of {"kind": ..., **options}; of `given` (width, heads, ...) the class gets what its signature names."""
+  settings = dict(given_options)
+  if "kind" not in settings:
+    raise Refused(f"{family} has no kind; use {_allowed('', kinds(family, package))}")
+  kind = settings.pop("kind")
+  cls = resolve(family, kind, package)
+  settings = check(f"{family} {kind}", settings, options(cls))
+  accepted = inspect.signature(cls.__init__).parameters
+  return cls(**{name: value for name, value in given.items() if name in accepted}, **settings)
+
+
+def check(owner: str, settings: Mapping[str, Any], schema: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+  """`settings` with their types made right; Refused for a name or a type that the schema does not have."""
+  for name in settings:
+    if name not in schema:
+      raise Refused(f"{owner} has no option {name!r}; use {_allowed(name, schema)}")
+  for name, (_, default) in schema.items():
+    if default is REQUIRED and name not in settings:
+      raise Refused(f"{owner} needs the option {name!r}, which has no default")
+  return {name: _typed(owner, name, value, schema[name][0]) for name, value in settings.items()}
+
+
+def model(options: Mapping[str, Any], vocabulary: Vocabulary, dtype: str = "float32") -> Any:
+  """The model of config["model"] for a task's vocabulary; parameters are zeros until `initial.draw` gives values.
+
+  `dtype` is the dtype of activations; parameters, softmax and logits are float32. Whatever can be wrong with the
+  options is Refused before anything is built, and nothing is drawn here: it may run under `nnx.eval_shape`.
+  """
+  settings = complete(options)
+  _choice("dtype", dtype, CHOICES["dtype"])
+  kind = settings["kind"]
+  if ":" in kind:
+    return _user_class("model", kind)(settings, vocabulary, dtype)
+  if kind not in MODELS:
+    raise Refused(f"model.kind={kind} is unknown; use {_allowed(kind, MODELS)}, or path/to/mine.py:Mine")
+  if (kind == "seq2seq") != bool(vocabulary.source):
+    remedy = "use kind=seq2seq" if vocabulary.source else "use kind=bert or kind=gpt"
+    raise Refused(f"model.kind={kind} does not fit a task with {len(vocabulary.source)} source fields; {remedy}")
+  return getattr(importlib.import_module("model.language"), MODELS[kind])(settings, vocabulary, dtype)
+
+
+def complete(options: Mapping[str, Any]) -> dict[str, Any]:
+  """All keys of a model: the given ones, checked, and the defaults of the others."""
+  plain = {name: (dict if isinstance(value, dict) else type(value), value) for name, value in DEFAULTS.items()}
+  settings = DEFAULTS | check("model", dict(options), plain)
+  for slot in ("wiring", "init"):
+    schema = {name: (type(value), value) for name, value in DEFAULTS[slot].items()}
+    settings[slot] = DEFAULTS[slot] | check(f"model.{slot}", settings[slot], schema)
+  _choice("model.tie", settings["tie"], CHOICES["tie"])
+  _choice("model.wiring.norm", settings["wiring"]["norm"], CHOICES["norm"])
+  _choice("model.init.kind", settings["init"]["kind"], INITS)
+  _choice("model.init.qk", settings["init"]["qk"], ("", *INITS, "torch_mha"))
+  _check_shape(settings)
+  return settings
+
+
+def _check_shape(settings: Mapping[str, Any]) -> None:
+  """The arithmetic of heads and widths."""
+  for name in ("width", "heads", "depth"):
+    if settings[name] < 1:
+      raise Refused(f"model.{name}={settings[name]} is below 1; use a positive integer")
+  for name in ("kv_heads", "head_dim", "value_dim", "window", "block"):
+    if settings[name] < 0:
+      raise Refused(f"model.{name}={settings[name]} is negative; use 0 for the default or a positive integer")
+  width, heads, kv_heads = settings["width"], settings["heads"], settings["kv_heads"] or settings["heads"]
+  if not settings["head_dim"] and width % heads:
+    fit = [h for h in range(1, width + 1) if width % h == 0]
+    raise Refused(f"model.heads={heads} does not divide model.width={width}; use one of {fit}, or give model.head_dim")
+  if heads % kv_heads:
+    fit = [h for h in range(1, heads + 1) if heads % h == 0]
+    raise Refused(f"model.kv_heads={kv_heads} does not divide model.heads={heads}; use one of {fit}, or 0")
+  if settings["tie"] in ("qk", "qkv") and kv_heads != heads:
+    raise Refused(f"model.tie={settings['tie']} needs kv_heads equal to heads={heads}, got {kv_heads}; use kv_heads=0")
+  if not 0 <= settings["dropout"] < 1:
+    raise Refused(f"model.dropout={settings['dropout']} is not in [0, 1)")
+
+
+def _folder(family: str, package: str) -> str:
+  """`model` + `attention`; a dotted family or package ("train.tasks") is the folder itself."""
+  return family if "." in family else package if "." in package else f"{package}.{family}"
+
+
+def _allowed(name: str, names: Iterable[str]) -> str:
+  """The names to choose from, the nearest to what was written first."""
+  names = sorted(names)
+  near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+  return ("one of " + ", ".join(names) if names else "none: it has no options") + (
+    f" (did you mean {near[0]}?)" if near else ""
+  )
+
+
+def _choice(name: str, value: str, choices: Iterable[str]) -> None:
+  if value not in choices:
+    raise Refused(f"{name}={value!r} is unknown; use {_allowed(str(value), [c or repr(c) for c in choices])}")
+
+
+def _typed(owner: str, name: str, value: Any, hint: Any) -> Any:
+  """The value as the hint wants it (an int where a float stands is one, a list is a tuple), or Refused."""
+  origin, parts = typing.get_origin(hint), typing.get_args(hint)
+  if hint is Any or (value is None and type(None) in parts):
+    return value
+  if origin in (typing.Union, types.UnionType):
+    inner = [part for part in parts if part is not type(None)]
+    if len(inner) == 1:
+      return _typed(owner, name, value, inner[0])
+  if origin is typing.Literal and value in parts:
+    return value
+  if hint is bool and isinstance(value, bool):
+    return value
+  if hint is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
+    return int(value)
+  if hint is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
+    return float(value)
+  if hint is str and isinstance(value, str):
+    return value
+  if (origin or hint) is tuple and isinstance(value, list | tuple):
+    inner = parts[0] if len(parts) == 2 and parts[1] is Ellipsis else Any
+    return tuple(_typed(owner, name, item, inner) for item in value)
+  if hint is dict and isinstance(value, Mapping):
+    return dict(value)
+  wanted = " or ".join(map(str, parts)) if origin is typing.Literal else getattr(hint, "__name__", str(hint))
+  raise Refused(f"{owner}: {name}={value!r} is {type(value).__name__}; use {wanted}")
+
+
+def _user_class(family: str, kind: str) -> type:
+  """The class of `path/to/mine.py:Mine`; the same file gives the same class as long as it is not written again."""
+  file, name = kind.rsplit(":", 1)
+  path = Path(file).expanduser()
+  if path.suffix != ".py" or not path.is_file():
+    raise Refused(f"{family}.kind={kind}: there is no python file {file}; write path/to/mine.py:Mine")
+  module = _user_module(str(path.resolve()), path.stat().st_mtime_ns, f"{family}.kind={kind}")
+  cls = getattr(module, name, None)
+  if not inspect.isclass(cls):
+    classes = [n for n, c in vars(module).items() if inspect.isclass(c) and c.__module__ == module.__name__]
+    raise Refused(f"{family}.kind={kind}: {file} has no class {name}; use {_allowed(name, classes)}")
+  return cls
+
+
+@functools.cache
+def _user_module(path: str, written: int, asked: str) -> types.ModuleType:
+  del written  # only part of the cache's key
+  name = f"user_{zlib.crc32(path.encode()):08x}"
+  spec = importlib.util.spec_from_file_location(name, path)
+  assert spec is not None
+  assert spec.loader is not None
+  module = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look their module up by name
+  try:
+    spec.loader.exec_module(module)
+  except Exception as error:
+    raise Refused(f"{asked} cannot be imported: {type(error).__name__}: {' '.join(str(error).split())}") from error
+  return module

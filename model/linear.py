@@ -1,0 +1,19 @@
+"""An affine map with readable leaves: y = x W + b."""
+
+import jax.numpy as jnp
+from flax import nnx
+
+from model import initial
+
+
+class Linear(nnx.Module):
+  """W of shape (inputs, outputs), b of shape (outputs,) unless `bias` is False."""
+
+  def __init__(self, inputs: int, outputs: int, *, bias: bool = True):
+    self.kernel = initial.param((inputs, outputs), "kernel", inputs, outputs)
+    self.bias = initial.param((outputs,), "bias", inputs, outputs) if bias else None
+
+  def __call__(self, x, dtype=None):
+    """The map on the last axis, computed in the dtype of x; `dtype` is the dtype of the result (default: x's)."""
+    y = jnp.matmul(x, self.kernel[...].astype(x.dtype), preferred_element_type=dtype or x.dtype)
+    return y if self.bias is None else y + self.bias[...].astype(y.dtype)
