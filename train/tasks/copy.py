@@ -1,4 +1,4 @@
-"""Copy or reverse a sequence with an encoder-decoder (Graves et al. 2014's copy task; the reverse of Sutskever 2014)."""
+"""Copy or reverse a sequence with an encoder-decoder (Graves et al. 2014; Sutskever et al. 2014)."""
 
 from typing import Any
 

