@@ -1,0 +1,237 @@
+"""From a card, a file or a stored run, and key=value texts, to one complete and checked configuration."""
+
+import copy
+import functools
+import importlib
+import importlib.util
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from configs import base, slots
+from configs.check import check, flatten, schema, unknown
+from configs.errors import Refused
+from configs.values import conform, parse
+
+Overrides = Mapping[str, object] | Iterable[str]
+
+
+def load(name_or_path: str, overrides: Overrides = ()) -> ConfigDict:
+  """A checked configuration from a card of ours ("heads"), a path.py with get_config, or a run's config.json."""
+  config = apply(_read(str(name_or_path)), overrides)
+  check(config.to_dict())
+  return config
+
+
+def apply(config: ConfigDict | Mapping, overrides: Overrides = ()) -> ConfigDict:
+  """A new configuration with overrides, given as texts "model.heads=4" or as {"model.heads": 4}.
+
+  Every kind of a slot comes first: the slot is rebuilt from that kind's defaults and keeps what was chosen (values
+  other than the old kind's defaults) where both kinds have the option. Then the rest, checked for name and type.
+  Raises Refused in one line.
+  """
+  tree = complete(config)
+  pairs = _pairs(overrides)
+  kind_keys = {f"{slot}.kind": slot for slot in slots.SLOTS}
+  for key, value in pairs.items():
+    if key in kind_keys:
+      _change_kind(tree, kind_keys[key], value)
+  types = schema(tree)
+  for key, value in pairs.items():
+    if key in kind_keys:
+      continue
+    if key not in types:
+      if any(one.startswith(f"{key}.") for one in types):
+        inside = [one for one in types if one.startswith(f"{key}.")]
+        raise Refused(f"{key}={value!r} is a section, not a value; set one of {', '.join(inside)}")
+      raise Refused(unknown(key, value, types))
+    _put(tree, key, _typed(key, value, types[key]))
+  return ConfigDict(_fill(tree))
+
+
+def resolve(config: ConfigDict | Mapping) -> dict:
+  """The complete, checked configuration as a plain dict with sorted keys, equal to what its JSON reads back."""
+  tree = complete(config)
+  check(tree)
+  types = schema(tree)
+  for key, value in flatten(tree).items():
+    value = conform(value, types[key])
+    _put(tree, key, list(value) if isinstance(value, tuple) else value)
+  return _sorted(tree)
+
+
+def canonical(config: ConfigDict | Mapping) -> str:
+  """The one JSON text of a configuration: what its digest is taken over."""
+  return json.dumps(resolve(config), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def complete(config: ConfigDict | Mapping) -> dict:
+  """A plain deep copy in which missing keys have their defaults: of base.py, and of the kinds in the slots."""
+  tree = config.to_dict() if isinstance(config, ConfigDict) else copy.deepcopy(dict(config))
+  _fill_from(tree, _base(), "")
+  return _fill(tree)
+
+
+@functools.cache
+def _base() -> Mapping:
+  return base.get_config().to_dict()
+
+
+def points(name_or_path: str) -> list[dict]:
+  """The points that a card's sweep() asks for, as overrides; Refused when it has none."""
+  name = str(name_or_path)
+  if _is_stored(name):
+    raise Refused(f"--config={name} is one stored run, not a sweep; give a card, or axes such as model.heads=1,2,4")
+  module = _module(name)
+  if not callable(getattr(module, "sweep", None)):
+    raise Refused(f"--config={name} has no sweep(); add one that returns a list of overrides, or give axes")
+  return _called(name, module.sweep)
+
+
+def _pairs(overrides: Overrides) -> dict:
+  if isinstance(overrides, Mapping):
+    return dict(overrides)
+  pairs = {}
+  for text in [overrides] if isinstance(overrides, str) else overrides:
+    key, equals, value = str(text).removeprefix("--config.").partition("=")
+    if not equals or not key.strip():
+      raise Refused(f"override {text!r} is not key=value; write for instance model.heads=4")
+    pairs[key.strip()] = value.strip()
+  return pairs
+
+
+def _change_kind(tree: dict, slot: str, kind) -> None:
+  """Rebuilds a slot; chosen values stay where the new kind has an option of that name and type.
+
+  An old default does not stay: cosine's temperature 10 must not become dot's scale.
+  """
+  if not isinstance(kind, str):
+    raise Refused(f"{slot}.kind={kind!r} must be a word, such as {slots.kinds(slots.SLOTS[slot])[0]}")
+  old = _node(tree, slot)
+  if old.get("kind") == kind:
+    return
+  family = slots.SLOTS[slot]
+  try:
+    options = slots.describe(family, kind)["options"]
+  except Refused as error:
+    raise Refused(f"{slot}.{error}") from None
+  new = {"kind": kind, **{name: option["default"] for name, option in options.items() if "default" in option}}
+  unchosen = slots.defaults(family, old["kind"])
+  for name in options.keys() & old.keys():
+    if name in unchosen and old[name] == unchosen[name]:
+      continue
+    try:
+      new[name] = conform(old[name], options[name]["type"])
+    except ValueError:
+      continue  # the same name for another type: the new default stands
+  _put(tree, slot, new)
+
+
+def _typed(key: str, value, kind: str):
+  """`value` as this key's type; a text is parsed, unless the key holds texts."""
+  try:
+    return parse(value, kind) if isinstance(value, str) and kind != "str" else conform(value, kind)
+  except ValueError as error:
+    raise Refused(f"{key}={value!r} has the wrong type or size; {error}") from None
+
+
+def _fill(tree: dict) -> dict:
+  """Gives every slot the defaults of its kind."""
+  for slot, family in slots.SLOTS.items():
+    node = _node(tree, slot)
+    if not isinstance(node.get("kind"), str):
+      raise Refused(f"{slot}.kind={node.get('kind')!r} must be a word; allowed: {', '.join(slots.kinds(family))}")
+    options = slots.describe(family, node["kind"])["options"]
+    for name, option in options.items():
+      if "default" in option:
+        node.setdefault(name, option["default"])
+  return tree
+
+
+def _fill_from(tree: dict, defaults: Mapping, prefix: str) -> None:
+  for name, value in defaults.items():
+    if isinstance(value, Mapping):
+      node = tree.setdefault(name, {})
+      if not isinstance(node, dict):
+        raise Refused(f"{prefix}{name}={node!r} must be a section with {', '.join(value)}")
+      _fill_from(node, value, f"{prefix}{name}.")
+    elif isinstance(tree.setdefault(name, value), list):
+      tree[name] = tuple(tree[name])
+
+
+def _read(name: str) -> ConfigDict | Mapping:
+  if _is_stored(name):
+    return _stored(name)
+  module = _module(name)
+  if not callable(getattr(module, "get_config", None)):
+    raise Refused(f"--config={name} has no get_config(); define one that returns an ml_collections ConfigDict")
+  config = _called(name, module.get_config)
+  if not isinstance(config, ConfigDict | Mapping):
+    raise Refused(f"--config={name}: get_config() returned {type(config).__name__}; allowed: a ConfigDict")
+  return config
+
+
+def _is_stored(name: str) -> bool:
+  return name.endswith(".json") or ("\0" not in name and Path(name, "config.json").is_file())
+
+
+def _stored(name: str) -> Mapping:
+  path = Path(name).expanduser()
+  path = path / "config.json" if path.is_dir() else path
+  try:
+    config = json.loads(path.read_text(encoding="utf-8"))
+  except OSError:
+    raise Refused(f"--config={name}: there is no such file; give the config.json of a stored run") from None
+  except ValueError as error:
+    raise Refused(f"--config={name} is not JSON ({error}); give the config.json of a stored run") from None
+  if not isinstance(config, dict):
+    raise Refused(f"--config={name} holds no configuration; give the config.json of a stored run")
+  return config
+
+
+def _module(name: str):
+  """The module of a card of ours or of a user's path.py."""
+  if not name.endswith(".py"):
+    from configs.sweep import cards
+
+    if name not in cards():
+      hint = slots.suggestion(name, cards())
+      raise Refused(
+        f"--config={name!r} is no card: {hint}allowed: {', '.join(cards())}, path/to/card.py or a config.json"
+      )
+    return importlib.import_module(f"configs.{name}")
+  path = Path(name).expanduser()
+  if "\0" in name or not path.is_file():
+    raise Refused(f"--config={name!r}: there is no such file; give a path from the current folder or an absolute one")
+  spec = importlib.util.spec_from_file_location(f"card_{path.stem}", path)
+  assert spec is not None
+  module, loader = importlib.util.module_from_spec(spec), spec.loader
+  assert loader is not None
+  _called(name, lambda: loader.exec_module(module))
+  return module
+
+
+def _called(name: str, function):
+  """Runs a user's code; whatever it raises is told in one line."""
+  try:
+    return function()
+  except Exception as error:
+    reason = " ".join(str(error).split())
+    raise Refused(f"--config={name} failed: {type(error).__name__}: {reason}; correct the card") from None
+
+
+def _node(tree: dict, path: str) -> dict:
+  for name in path.split("."):
+    tree = tree[name]
+  return tree
+
+
+def _put(tree: dict, key: str, value) -> None:
+  parent, _, name = key.rpartition(".")
+  (_node(tree, parent) if parent else tree)[name] = value
+
+
+def _sorted(tree: Mapping) -> dict:
+  return {name: _sorted(value) if isinstance(value, Mapping) else value for name, value in sorted(tree.items())}
