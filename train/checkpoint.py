@@ -141,10 +141,10 @@ def _same(folder, saved, wanted):
   if saved == wanted:
     return
   saved, wanted = dict(saved), dict(wanted)
-  path = next((path for path in [*saved, *wanted] if saved.get(path) != wanted.get(path)), "")
-  here, there = (tree.get(path, "nothing") if path else "another order" for tree in (saved, wanted))
+  path = next((path for path in [*saved, *wanted] if saved.get(path) != wanted.get(path)), None)
+  here, there = (tree.get(path, "nothing") for tree in (saved, wanted))
   raise Refused(
-    f"{folder} holds {here} at tree{path} where this run has {there}; "
+    f"{folder} holds {here} at tree{path or ''} where this run has {there}; "
     "continue with the config it was saved under, or choose another --workdir"
   )
 

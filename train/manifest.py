@@ -35,7 +35,7 @@ def opened(folder: Path) -> dict:
     body = json.loads(raw)
     if body["schema"] != SCHEMA:
       raise Damaged(f"{folder / MANIFEST} has schema {body['schema']}, this version reads {SCHEMA}")
-    there, listed = set(_files(folder)) - {MANIFEST, DIGEST}, body["files"]
+    there, listed = set(_files(folder)), body["files"]
     for name in sorted(there ^ set(listed)):
       raise Damaged(f"{folder / name} {'is missing' if name in listed else 'was added later'}")
     for name in sorted(listed):
@@ -59,11 +59,13 @@ def flush(path: str | os.PathLike) -> None:
 
 
 def _files(folder):
-  """Relative names of all files. A link to a folder is listed too: none is ever saved, so it is found as added."""
+  """Relative names of all files but the manifest. A link to a folder counts too: none is saved, so it was added."""
   for where, folders, names in os.walk(folder):
     links = [name for name in folders if os.path.islink(os.path.join(where, name))]
-    for name in (*names, *links):
-      yield os.path.relpath(os.path.join(where, name), folder).replace(os.sep, "/")
+    for path in (os.path.join(where, name) for name in (*names, *links)):
+      name = os.path.relpath(path, folder).replace(os.sep, "/")
+      if name not in (MANIFEST, DIGEST):
+        yield name
 
 
 def _sha256(path):

@@ -56,8 +56,8 @@ def shard_state(state: Any, mesh: Mesh) -> Any:
 def constrain_batch(batch: Any, mesh: Mesh | None) -> Any:
   """Inside jit: splits axis 0 of every leaf over `data`; leaves with one row (shared positions) stay whole.
 
-  Under a vmap over members pass `spmd_axis_name="member"` to that vmap, or the member axis is gathered. A mesh of
-  None or of one data device changes nothing. Refused when the batch does not divide.
+  Under a vmap over members the member axis stays as the state has it. A mesh of None or of one data device changes
+  nothing. Refused when the batch does not divide.
   """
   parts = 1 if mesh is None else mesh.shape["data"]
   if mesh is None or parts == 1:

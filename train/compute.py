@@ -1,0 +1,58 @@
+"""What a process may use: CPU threads, a cache of compiled programs, the profiler. Set before the first computation."""
+
+import contextlib
+import os
+from pathlib import Path
+
+from model.errors import Refused
+
+
+def cache_folder() -> Path:
+  """Where compiled programs are kept: $ASSAY_CACHE, or the user's cache folder."""
+  base = os.environ.get("ASSAY_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "assay"
+  return Path(base) / "xla"
+
+
+def cache_compiled(folder: str | os.PathLike | None = None) -> None:
+  """Keeps compiled programs in `folder` from run to run, small ones too: on CPU compiling is the cost of a small run.
+
+  A folder that cannot be made or written leaves the process without a cache, which changes its time and nothing else.
+  """
+  import jax
+
+  folder = Path(folder or cache_folder())
+  with contextlib.suppress(OSError):
+    folder.mkdir(parents=True, exist_ok=True)
+  if not os.access(folder, os.W_OK):
+    return
+  jax.config.update("jax_compilation_cache_dir", str(folder))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+  jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+def cores() -> int:
+  """CPU cores that this process may run on."""
+  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def environment(threads: int = 0) -> dict[str, str]:
+  """Variables for a worker process, so that workers side by side share the cores: 0 threads = all cores.
+
+  XLA and the linear algebra libraries read them when they start, so they cannot be set in a running process.
+  """
+  if threads < 0 or threads > 4096:
+    raise Refused(f"{threads} threads; give 1 or more, or 0 for all {cores()} cores")
+  count = str(threads or cores())
+  return {"NPROC": count, "OMP_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count}
+
+
+@contextlib.contextmanager
+def profile(folder: str | os.PathLike | None):
+  """Traces the block into `folder` (Perfetto and XProf read it); None switches the profiler off."""
+  if folder is None:
+    yield
+    return
+  import jax
+
+  with jax.profiler.trace(str(folder)):
+    yield
