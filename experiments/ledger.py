@@ -1,0 +1,236 @@
+"""The committed evidence: one JSON row per (claim, tier, device), sorted, written whole or not at all."""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments import atomic, digest
+from experiments.claim import Claim
+from experiments.verdict import VERDICTS
+
+SCHEMA = 1
+DIGITS = 10  # significant digits kept: the last bits of a sum differ between processors
+MARKS = ("<!-- ledger digest begin -->", "<!-- ledger digest end -->")
+
+Row = dict[str, Any]
+Render = Callable[[Sequence[Row]], str]
+
+
+def committed() -> Path:
+  """Where the ledger of this repository lies."""
+  return Path(__file__).resolve().parent / "ledger.jsonl"
+
+
+def key(row: Mapping) -> tuple[str, str, str]:
+  """What identifies a row, and the order of the file."""
+  return str(row["id"]), str(row["tier"]), str(row["device"])
+
+
+def arm(
+  name: str,
+  values: Sequence[float],
+  *,
+  lr: float | None = None,
+  lr_on_edge: bool = False,
+  diverged: int = 0,
+  stalled: int = 0,
+) -> Row:
+  """One entry of a row's `arms`: mean and 95 % interval of its reporting seeds, with how many failed."""
+  from experiments import stats  # scipy, which the command line must not wait for
+
+  usable = len(values) > 0 and not any(math.isnan(x) for x in values) and not {math.inf, -math.inf} <= set(values)
+  mean = math.fsum(values) / len(values) if usable else math.nan
+  ci = stats.interval(values, 0.025)[:2] if usable else (math.nan, math.nan)
+  return {
+    "name": name,
+    "lr": lr,
+    "lr_on_edge": lr_on_edge,
+    "n": len(values),
+    "mean": mean,
+    "ci": list(ci),
+    "diverged": diverged,
+    "stalled": stalled,
+  }
+
+
+def row(
+  claim: Claim,
+  tier: str,
+  device: str,
+  verdict: Mapping[str, Any],
+  *,
+  arms: Sequence[Mapping] = (),
+  seeds: Mapping[str, Sequence[int]] | None = None,
+  configs_tried: int = 1,
+  config_sha256: str = "",
+  code_files: Iterable[str] = (),
+  code_sha256: str | None = None,
+  data_sha256: Mapping[str, str] | None = None,
+  trials: Iterable[str] = (),
+  stale: bool = False,
+  versions: Mapping[str, str] | None = None,
+  run: Mapping[str, object] | None = None,
+) -> Row:
+  """A row of schema 1. `verdict` is what `experiments.verdict.verdict` returned.
+
+  `code_files` (relative to the repository) is recorded so that `check` can tell a stale row; `code_sha256` is their
+  digest now unless a stored trial's digest is given. Only `run` may vary between honest reruns.
+  """
+  if verdict["verdict"] not in VERDICTS:
+    raise ValueError(f"verdict {verdict['verdict']!r} is none of {VERDICTS}")
+  files = sorted(set(code_files))
+  made = {
+    "schema": SCHEMA,
+    "id": claim.id,
+    "tier": tier,
+    "device": device,
+    "nature": claim.nature,
+    "verdict": verdict["verdict"],
+    "condition": verdict["condition"],
+    "reason": verdict["reason"],
+    "arms": [dict(entry) for entry in arms],
+    "tests": verdict["tests"],
+    "seeds": {name: list(numbers) for name, numbers in (seeds or {}).items()},
+    "configs_tried": configs_tried,
+    "config_sha256": config_sha256,
+    "code_files": files,
+    "code_sha256": code_sha256 if code_sha256 is not None else digest.code_sha256(files),
+    "data_sha256": dict(data_sha256 or {}),
+    "trials": sorted(trials),
+    "stale": stale,
+    "versions": dict(versions or {}),
+    "run": dict(run or {}),
+  }
+  return rounded(made)
+
+
+def rounded(value: Any) -> Any:
+  """The value with every float at DIGITS significant digits and every sequence a list; NaN and infinities stay."""
+  if isinstance(value, Mapping):
+    return {str(name): rounded(item) for name, item in value.items()}
+  if isinstance(value, list | tuple):
+    return [rounded(item) for item in value]
+  value = value.item() if hasattr(value, "item") else value  # a NumPy scalar
+  return float(f"{value:.{DIGITS}g}") if isinstance(value, float) and abs(value) < 1e300 else value
+
+
+def numbers(value: Any) -> Any:
+  """What was read, with "nan", "inf" and "-inf" as floats again."""
+  if isinstance(value, dict):
+    return {name: numbers(item) for name, item in value.items()}
+  if isinstance(value, list):
+    return [numbers(item) for item in value]
+  return float(value) if value in ("nan", "inf", "-inf") else value
+
+
+def dumps(rows: Iterable[Mapping]) -> str:
+  """The rows as JSON lines: sorted by key, keys sorted, one line each."""
+  return "".join(atomic.canonical(r) + "\n" for r in sorted(rows, key=key))
+
+
+def read(path: Path) -> list[Row]:
+  """Rows of a file in its order, [] where there is none. Raises ValueError with the line for what is no row."""
+  rows = []
+  for index, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.exists() else (), 1):
+    try:
+      entry = numbers(json.loads(line))
+      key(entry)
+    except (ValueError, KeyError, TypeError) as fault:
+      raise ValueError(f"{path}:{index} is no ledger row: {fault}") from fault
+    if entry.get("schema") != SCHEMA:
+      raise ValueError(f"{path}:{index} has schema {entry.get('schema')}, this version reads {SCHEMA}")
+    rows.append(entry)
+  return rows
+
+
+def write(path: Path, rows: Iterable[Mapping]) -> None:
+  """Replace the file: a reader sees the old rows or the new ones, also after a power cut. Keys must be unique."""
+  rows = list(rows)
+  if len({key(r) for r in rows}) < len(rows):
+    raise ValueError(f"{path}: two rows share one (id, tier, device)")
+  atomic.write_text(path, dumps(rows))
+
+
+def combine(old: Iterable[Mapping], new: Iterable[Mapping]) -> list[Row]:
+  """New rows take the place of old ones with their key; a row that decided nothing never displaces a verdict.
+
+  Another config for the same key counts as one more configuration tried.
+  """
+  rows = {key(r): dict(r) for r in old}
+  for fresh in new:
+    held = rows.get(key(fresh))
+    if held and fresh["verdict"] == "untested" != held["verdict"]:
+      continue
+    tried = fresh["configs_tried"]
+    if held:
+      tried = max(tried, held["configs_tried"] + (held["config_sha256"] != fresh["config_sha256"]))
+    rows[key(fresh)] = {**fresh, "configs_tried": tried}
+  return sorted(rows.values(), key=key)
+
+
+def merge(workdir: Path, path: Path | None = None) -> list[Row]:
+  """Merge WORKDIR/ledger.jsonl into the committed file and return all its rows."""
+  path = path or committed()
+  rows = combine(read(path), read(workdir / "ledger.jsonl"))
+  write(path, rows)
+  return rows
+
+
+def with_digest(text: str, summary: str) -> str:
+  """The text (README) with `summary` between its two marks. Raises ValueError where a mark is missing."""
+  begin, found, rest = text.partition(MARKS[0])
+  _, closed, end = rest.partition(MARKS[1])
+  if not found or not closed:
+    raise ValueError(f"no place for the ledger's digest: put {MARKS[0]} and {MARKS[1]} around it")
+  return f"{begin}{MARKS[0]}\n{summary.strip()}\n{MARKS[1]}{end}"
+
+
+def check(
+  ids: Iterable[str],
+  *,
+  path: Path | None = None,
+  base: Path | None = None,
+  page: tuple[Path, Render] | None = None,
+  readme: tuple[Path, Render] | None = None,
+) -> list[str]:
+  """What is wrong with the committed ledger, one line each; [] when nothing is.
+
+  `ids`: every claim that must have a row. `page` and `readme`: a file and the function that renders it, or its digest,
+  from the rows; both are compared byte for byte.
+  """
+  path = path or committed()
+  text = path.read_text(encoding="utf-8") if path.exists() else ""
+  rows, wanted = read(path), set(ids)
+  present = {str(r["id"]) for r in rows}
+  found = [f"{claim}: no row in {path.name}" for claim in sorted(wanted - present)]
+  found += [f"{claim}: a row in {path.name}, but no such claim" for claim in sorted(present - wanted)]
+  if text != dumps(rows):
+    found.append(f"{path.name} is not in its canonical form: run `assay ledger render`")
+  known: dict[tuple[str, ...], str] = {}
+  for entry in rows:
+    found += _stale(entry, base or digest.root(), known)
+  if page and (not page[0].exists() or page[0].read_text(encoding="utf-8") != page[1](rows)):
+    found.append(f"{page[0].name} is out of date: run `assay ledger render`")
+  if readme:
+    shown = readme[0].read_text(encoding="utf-8") if readme[0].exists() else ""
+    if MARKS[0] not in shown or MARKS[1] not in shown or with_digest(shown, readme[1](rows)) != shown:
+      found.append(f"{readme[0].name}: the ledger's digest is out of date: run `assay ledger render`")
+  return found
+
+
+def _stale(entry: Row, base: Path, known: dict[tuple[str, ...], str]) -> list[str]:
+  """Whether the row's code has changed since; `known` keeps digests, as many rows share their files."""
+  name = "/".join(key(entry))
+  if entry["verdict"] == "untested":
+    return []
+  if entry["stale"]:
+    return [f"{name}: built from stale trials; run it again with --rerun=stale"]
+  files = tuple(entry["code_files"])
+  gone = [file for file in files if not (base / file).is_file()]
+  if gone:
+    return [f"{name}: its code is gone ({', '.join(gone)}); run it again"]
+  if files not in known:
+    known[files] = digest.code_sha256(files, base)
+  return [] if known[files] == entry["code_sha256"] else [f"{name}: its code has changed; run it again"]
