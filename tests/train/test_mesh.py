@@ -35,7 +35,7 @@ for shape in ((1, 1), (4, 1), (2, 2), (1, 4)):
   name = "x".join(map(str, shape))
   placed = mesh.shard_state(state, grid)
   result = step(grid)(placed, batch)
-  out["axes"][name] = [str(t) for t in grid.axis_types]
+  out["axes"][name] = [t.name for t in grid.axis_types]
   out["spec"][name] = [sorted({s.data.shape for s in leaf.addressable_shards}) for leaf in (placed, result[0])]
   out["diff"][name] = max(float(abs(np.asarray(a) - np.asarray(b)).max()) for a, b in zip(alone, result))
 folder = tempfile.mkdtemp()
