@@ -154,9 +154,9 @@ def write(path: Path, rows: Iterable[Mapping]) -> None:
 
 
 def combine(old: Iterable[Mapping], new: Iterable[Mapping]) -> list[Row]:
-  """New rows take the place of old ones with their key; a row that decided nothing never displaces a verdict.
+  """New rows take the place of old ones with their key; another config for a key is one more configuration tried.
 
-  Another config for the same key counts as one more configuration tried.
+  An untested row never displaces a verdict, and goes once its claim has one at any tier.
   """
   rows = {key(r): dict(r) for r in old}
   for fresh in new:
@@ -167,7 +167,8 @@ def combine(old: Iterable[Mapping], new: Iterable[Mapping]) -> list[Row]:
     if held:
       tried = max(tried, held["configs_tried"] + (held["config_sha256"] != fresh["config_sha256"]))
     rows[key(fresh)] = {**fresh, "configs_tried": tried}
-  return sorted(rows.values(), key=key)
+  decided = {r["id"] for r in rows.values() if r["verdict"] != "untested"}
+  return sorted((r for r in rows.values() if r["verdict"] != "untested" or r["id"] not in decided), key=key)
 
 
 def merge(workdir: Path, path: Path | None = None) -> list[Row]:

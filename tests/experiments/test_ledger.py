@@ -130,6 +130,8 @@ def test_an_untested_row_never_displaces_a_verdict(base):
   untested = {**held, "verdict": "untested"}
   assert ledger.combine([held], [untested])[0]["verdict"] == "reproduced"
   assert ledger.combine([untested], [held])[0]["verdict"] == "reproduced"
+  elsewhere, other = {**untested, "tier": "none"}, {**untested, "id": "POS-1", "tier": "none"}
+  assert ledger.combine([elsewhere, other], [held]) == [held, other]
 
 
 def rendered(rows):
