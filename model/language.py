@@ -30,7 +30,10 @@ class Inputs(NamedTuple):
 
 
 class Embedding(nnx.Module):
-  """Sum over the fields of a row of each field's table; a symbol outside a table gives NaN, never a neighbor's row."""
+  """Sum over the fields of a row of each field's table; a symbol outside a table gives NaN, never a neighbor's row.
+
+  Where tokens have several fields, symbol 0 of a field says that the field is empty and adds nothing.
+  """
 
   def __init__(self, fields: tuple[int, ...], width: int, dtype: str):
     self.tables = nnx.List(initial.param((size, width), "embedding", size, width) for size in fields)
@@ -40,6 +43,8 @@ class Embedding(nnx.Module):
     if tokens_BTC.ndim != 3 or tokens_BTC.shape[-1] != len(self.tables):
       raise Refused(f"tokens of shape {tokens_BTC.shape} do not have the {len(self.tables)} fields of this vocabulary")
     rows = [t[...].at[tokens_BTC[..., c]].get(mode="fill", fill_value=jnp.nan) for c, t in enumerate(self.tables)]
+    if len(rows) > 1:
+      rows = [jnp.where(tokens_BTC[..., c, None] == 0, 0.0, row) for c, row in enumerate(rows)]
     return sum(rows[1:], rows[0]).astype(self.dtype)
 
 
