@@ -1,0 +1,132 @@
+"""From claims to ledger rows: gathers the evidence that the claims need, runs what is missing, decides each row."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from experiments import calls, digest, ledger, stamp, study, verdict
+from experiments.claims import catalog
+from experiments.claim import All, Bench, Check, Citation, Claim, Contrast, Equivalent, Moderated, Test, Trial
+from experiments.cohorts import digest as hash_of
+from experiments.runner import Runner
+
+
+class Outcome(NamedTuple):
+  """All that one command found: rows in claim order, and the studies behind them for the report."""
+
+  rows: list[dict[str, Any]]
+  studies: list[study.Finished]
+
+
+def run(claims: Sequence[Claim], tier: str, runner: Runner) -> Outcome:
+  """Rows of these claims at the largest tier of their own that `tier` includes; the rest come out untested."""
+  started = time.monotonic()
+  at = {claim.id: claim.tier_for(tier) for claim in claims}
+  ready = [claim for claim in claims if at[claim.id]]
+  called = [c.experiment for c in ready if isinstance(c.experiment, Check | Bench)]
+  samples = calls.run(called, runner)
+  wanted = _studies(ready, at)
+  finished = {(f.study.name, f.tier): f for f in study.run(list(wanted.values()), runner)}
+  rows = []
+  for claim in claims:
+    row = _row(claim, at[claim.id], samples, finished, runner)
+    row["run"] = {"date": time.strftime("%Y-%m-%d"), "seconds": round(time.monotonic() - started, 1)} | row["run"]
+    rows.append(row)
+  return Outcome(rows, list(finished.values()))
+
+
+def names(test: Test) -> set[str]:
+  """Every sample that a test reads."""
+  match test:
+    case Contrast():
+      return set(test.weights)
+    case Equivalent():
+      return names(test.contrast) | names(test.worse)
+    case All():
+      return set().union(*(names(part) for part in test.parts))
+    case Moderated():
+      cells = set().union(*(names(cell) for cell in test.cells.values()))
+      return cells | (names(test.interaction) if test.interaction else set())
+    case _:
+      return {test.sample}
+
+
+def _studies(claims: Iterable[Claim], at: Mapping[str, str | None]) -> dict[Any, tuple[Any, str]]:
+  """Each (study, tier) once, whatever the number of claims that read it."""
+  pairs = [(c.experiment.study, at[c.id]) for c in claims if isinstance(c.experiment, Trial)]
+  wanted: dict[Any, tuple[Any, str]] = {}
+  for item, tier in pairs:
+    held = wanted.setdefault((item.name, tier), (item, tier))
+    if held[0] != item:
+      raise ValueError(f"two different studies are named {item.name!r}")
+  return wanted
+
+
+def _row(claim: Claim, tier: str | None, samples, finished, runner: Runner) -> dict[str, Any]:
+  device = runner.backend.get("device", "cpu")
+  common = {"versions": stamp.versions()}
+  if tier is None or claim.experiment is None:
+    return ledger.row(claim, "none", device, verdict.verdict(claim, None, 1.0), **common)
+  alpha = verdict.level(catalog.group(claim.group))
+  config_sha256 = hash_of(_declared(claim, tier))
+  if isinstance(claim.experiment, Trial):
+    return _trial_row(claim, tier, alpha, config_sha256, finished[claim.experiment.study.name, tier], runner)
+  found = claim.experiment.samples if isinstance(claim.experiment, Citation) else samples[claim.experiment.run]
+  files = [] if isinstance(claim.experiment, Citation) else calls.files(claim.experiment)
+  arms = [ledger.arm(name, values) for name, values in found.items() if name in names(claim.experiment.test)]
+  run = {"device_name": runner.backend.get("device_name", ""), "pack_width": 1}
+  decided = verdict.verdict(claim, found, alpha)
+  return ledger.row(
+    claim, tier, device, decided, arms=arms, config_sha256=config_sha256, code_files=files, run=run, **common
+  )
+
+
+def _declared(claim: Claim, tier: str) -> dict[str, Any]:
+  """What was fixed before the reporting seeds: the experiment, its rule and minimum effect, at this tier."""
+  experiment = claim.experiment
+  if not isinstance(experiment, Trial):
+    return {"experiment": repr(experiment)}
+  plan = experiment.study
+  shared = {"card": plan.card, "metric": plan.metric, "better": plan.better, "grid": list(plan.grid)}
+  seeds = {"tuning": list(plan.tuning), "reporting": list(plan.reporting)}
+  points = {arm: study.point(plan, tier, arm, lr=plan.grid[0], seed=0, split="test") for arm in plan.arms}
+  return {"test": repr(experiment.test), "points": points, **shared, **seeds}
+
+
+def _trial_row(claim: Claim, tier: str, alpha: float, config_sha256: str, done: study.Finished, runner: Runner):
+  assert isinstance(claim.experiment, Trial)
+  plan, test = done.study, claim.experiment.test
+  wanted = sorted(names(test))
+  used = list(dict.fromkeys(name.partition(":")[0] for name in wanted))
+  arms = [done.arms[name] for name in plan.arms if name in used]
+  decided = verdict.verdict(claim, done.samples(wanted), alpha, edge=any(arm.on_edge for arm in arms))
+  if any(arm.count("failed") for arm in arms):
+    decided |= {"verdict": "inconclusive", "condition": None, "reason": "a trial failed; run the command again."}
+  results = [result for arm in arms for result in arm.results]
+  files = sorted({path for arm in arms for path in digest.files_in_use(arm.config)})
+  return ledger.row(
+    claim,
+    tier,
+    results[0].get("device", "cpu"),
+    decided,
+    arms=[_arm(done, name, arms) for name in wanted],
+    seeds={"tuning": plan.tuning, "reporting": plan.reporting},
+    config_sha256=config_sha256,
+    code_files=files,
+    data_sha256=study.corpora.hashes(arms[0].config),
+    trials=[key for arm in arms for key in arm.keys],
+    stale=any(result.get("code_sha256") != stamp.code(arm.config)["code_sha256"] for arm in arms for result in arm.results),
+    versions=stamp.versions(),
+    run={
+      "device_name": results[0].get("device_name", ""),
+      "pack_width": max(result.get("pack_width", 1) for result in results),
+      "train_seconds": round(sum(result["seconds"] for result in results), 1),
+    },
+  )
+
+
+def _arm(done: study.Finished, name: str, arms: Sequence[study.Arm]) -> dict[str, Any]:
+  arm = next(arm for arm in arms if arm.name == name.partition(":")[0])
+  values = done.samples([name])[name]
+  failures = {"diverged": arm.count("diverged"), "stalled": arm.count("stalled")}
+  return ledger.arm(name, values, lr=arm.lr, lr_on_edge=arm.on_edge, **failures)

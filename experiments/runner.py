@@ -1,0 +1,262 @@
+"""Runs trials, checks and benches on worker processes; what is stored is skipped, what fails is recorded.
+
+The parent never imports jax: it hands packs to workers (one per core on CPU) and keeps the score. A worker stays with
+its cohort, so that each cohort is compiled once where possible.
+"""
+
+import collections
+import dataclasses
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.cohorts import Pack, packs
+from experiments.progress import Progress
+from experiments.store import Store
+from model.errors import Refused
+
+VMAP_WIDTH = 16  # members per pack on an accelerator; on CPU members run one by one
+
+
+class Interrupted(Exception):
+  """A signal ended the command after its workers had saved."""
+
+  def __init__(self, number: int):
+    super().__init__(signal.Signals(number).name)
+    self.code = 128 + number
+
+
+@dataclasses.dataclass
+class Options:
+  """How to run: number of workers (0 = one per core), whether final checkpoints stay, a folder for profiles."""
+
+  jobs: int = 0
+  keep: bool = False
+  profile: str = ""
+  rerun_stale: bool = False
+
+
+class Worker:
+  """One worker process and the thread that listens to it."""
+
+  def __init__(self, root: Path, core: int, options: Options, inbox: queue.Queue):
+    keep = "keep" if options.keep else "drop"
+    command = [sys.executable, "-m", "experiments.worker", str(root), str(core), keep, options.profile]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    self.process = subprocess.Popen(command, text=True, bufsize=1, start_new_session=True, **pipes)
+    self.cohort = ""
+    self.request: dict[str, Any] | None = None
+    self.noise: collections.deque[str] = collections.deque(maxlen=20)
+    threading.Thread(target=self._listen, args=(inbox,), daemon=True).start()
+    threading.Thread(target=self._drain, daemon=True).start()
+
+  def _listen(self, inbox: queue.Queue) -> None:
+    for line in self.process.stdout or ():
+      inbox.put((self, json.loads(line)))
+    inbox.put((self, {"event": "ended", "code": self.process.wait()}))
+
+  def _drain(self) -> None:
+    self.noise.extend(self.process.stderr or ())
+
+  def send(self, request: dict[str, Any]) -> None:
+    self.request = request
+    assert self.process.stdin is not None
+    try:
+      self.process.stdin.write(json.dumps(request) + "\n")
+    except BrokenPipeError:
+      return  # its end arrives as an event, with the request still open
+
+  def close(self) -> None:
+    if self.process.stdin and not self.process.stdin.closed:
+      self.process.stdin.close()
+
+
+class Runner:
+  """Keeps workers between batches of work, so that what they compiled is used again. Use as a context manager."""
+
+  def __init__(self, store: Store, options: Options, progress: Progress):
+    self.store, self.options, self.progress = store, options, progress
+    self.workers: list[Worker] = []
+    self.inbox: queue.Queue = queue.Queue()
+    self.backend: dict[str, Any] = {}
+    self.signal: int = 0
+    self.counts = {"planned": 0, "stored": 0, "ran": 0, "diverged": 0, "stalled": 0, "failed": 0}
+    self._previous: dict[int, Any] = {}
+
+  def __enter__(self) -> "Runner":
+    for number in (signal.SIGINT, signal.SIGTERM):
+      self._previous[number] = signal.signal(number, self._on_signal)
+    return self
+
+  def __exit__(self, *exc) -> None:
+    for worker in self.workers:
+      worker.close()
+    for worker in self.workers:
+      try:
+        worker.process.wait(timeout=10)
+      except subprocess.TimeoutExpired:
+        worker.process.kill()
+    for number, handler in self._previous.items():
+      signal.signal(number, handler)
+
+  def _on_signal(self, number: int, _frame) -> None:
+    if self.signal:  # asked twice: do not wait for the save
+      for worker in self.workers:
+        worker.process.kill()
+    self.signal = number
+    for worker in self.workers:
+      worker.process.send_signal(signal.SIGTERM)
+    self.inbox.put((None, {"event": "signal"}))
+
+  def trials(self, points: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Results of these trials (key -> resolved config), running those that are not stored."""
+    stored = {key: result for key in points if (result := self._stored(key, points[key])) is not None}
+    missing = {key: config for key, config in points.items() if key not in stored}
+    self.counts["planned"] += len(points)
+    self.counts["stored"] += len(stored)
+    if missing:
+      self._start(len(missing))
+      requests = [self._request(pack) for pack in packs(missing, self._width())]
+      self.progress.plan(sum(config["train"]["steps"] for config in missing.values()))
+      self._work(requests)
+      self.counts["ran"] += len(missing)
+    results = {key: self.store.result(key) or self._failure(key) for key in points}
+    for status in ("diverged", "stalled", "failed"):
+      self.counts[status] += sum(result["status"] == status for result in results.values())
+    return results
+
+  def calls(self, names: list[tuple[str, str]]) -> dict[str, dict[str, list[float]]]:
+    """Samples of functions (prefix, name) such as ("experiments.checks", "mech.shape"); failures raise RuntimeError."""
+    if not names:
+      return {}
+    self._start(len(names))
+    self.progress.plan(len(names))
+    return self._work([{"kind": "call", "prefix": prefix, "name": name} for prefix, name in names])
+
+  def _stored(self, key: str, config: Mapping[str, Any]) -> dict[str, Any] | None:
+    result = self.store.result(key)
+    if result is not None and self.options.rerun_stale:
+      from experiments import stamp
+
+      if result.get("code_sha256") != stamp.code(config)["code_sha256"]:
+        return None
+    return result
+
+  def _failure(self, key: str) -> dict[str, Any]:
+    return json.loads((self.store.trial(key) / "result.json").read_text())
+
+  def _width(self) -> int:
+    return 1 if self.backend["device"] == "cpu" else VMAP_WIDTH
+
+  def _request(self, pack: Pack) -> dict[str, Any]:
+    return {"kind": "pack", "cohort": pack.cohort, "keys": list(pack.keys), "configs": list(pack.configs)}
+
+  def _start(self, tasks: int) -> None:
+    """Starts workers up to the number of jobs; the first one tells which device there is."""
+    if not self.workers:
+      self.workers.append(Worker(self.store.root, self._core(0), self.options, self.inbox))
+      worker, event = self.inbox.get()
+      if event["event"] != "hello":
+        raise RuntimeError(f"a worker did not start: {' '.join(worker.noise) if worker else event}")
+      self.backend = {name: event[name] for name in ("device", "device_name")}
+    jobs = min(self._jobs(), tasks)
+    while len(self.workers) < jobs:
+      self.workers.append(Worker(self.store.root, self._core(len(self.workers)), self.options, self.inbox))
+
+  def _jobs(self) -> int:
+    if self.options.jobs:
+      return self.options.jobs
+    return len(_cores()) if self.backend["device"] == "cpu" else 1
+
+  def _core(self, index: int) -> int:
+    cores = _cores()
+    jobs = self.options.jobs or len(cores)
+    return cores[index % len(cores)] if 1 < jobs <= len(cores) else -1
+
+  def _work(self, requests: list[dict[str, Any]]) -> dict[str, Any]:
+    """Serves all requests; returns the samples of calls."""
+    waiting = collections.deque(requests)
+    samples: dict[str, Any] = {}
+    for worker in self.workers:
+      self._next(worker, waiting)
+    while any(worker.request for worker in self.workers):
+      worker, event = self.inbox.get()
+      if worker is not None:
+        self._handle(worker, event, waiting, samples)
+      if self.signal and not any(w.process.poll() is None for w in self.workers):
+        raise Interrupted(self.signal)
+    if self.signal:
+      raise Interrupted(self.signal)
+    return samples
+
+  def _handle(self, worker: Worker, event: dict[str, Any], waiting, samples: dict[str, Any]) -> None:
+    kind = event["event"]
+    if kind == "step":
+      self.progress.step(tuple(event["keys"]), event["step"])
+    elif kind == "compiling":
+      self.progress.note(f"compiling {event['cohort'][:8]}")
+    elif kind == "warning":
+      self.progress.warn(event["text"])
+    elif kind == "refused":
+      raise Refused(event["message"])
+    elif kind == "call_failed":
+      raise RuntimeError(f"{event['name']}: {event['cause']}")
+    elif kind == "called":
+      samples[event["name"]] = event["samples"]
+      self.progress.advance(1)
+      self._next(worker, waiting)
+    elif kind in ("done", "failed"):
+      if kind == "failed":
+        self.progress.warn(f"a trial failed: {event['cause']}")
+      self.progress.done(tuple(event["keys"]), worker.request or {})
+      self._next(worker, waiting)
+    elif kind == "ended":
+      self._ended(worker, event["code"], waiting)
+
+  def _ended(self, worker: Worker, code: int, waiting) -> None:
+    """A worker is gone: asked to, or killed (by the system's memory guard, say)."""
+    lost, worker.request = worker.request, None
+    if self.signal:
+      return
+    self.workers.remove(worker)
+    if lost is None:
+      return
+    if lost["kind"] == "call":
+      raise RuntimeError(f"{lost['name']}: the worker ended with code {code}: {' '.join(worker.noise)[-500:]}")
+    hint = "killed, perhaps out of memory: use fewer --jobs" if code in (-9, 137) else "see crash.txt"
+    self._record_loss(lost, f"the worker ended with code {code} ({hint})")
+    replacement = Worker(self.store.root, self._core(len(self.workers)), self.options, self.inbox)
+    self.workers.append(replacement)
+    self._next(replacement, waiting)
+
+  def _record_loss(self, request: dict[str, Any], cause: str) -> None:
+    from experiments import atomic
+
+    for key, config in zip(request["keys"], request["configs"], strict=True):
+      self.store.begin(key, config, self.store.curve(key))
+      result = {"schema": 1, "status": "failed", "cause": cause, "steps": 0, "measures": {}, "seconds": 0.0}
+      atomic.write_json(self.store.trial(key) / "result.json", result)
+    self.progress.warn(f"a trial failed: {cause}")
+
+  def _next(self, worker: Worker, waiting: "collections.deque[dict[str, Any]]") -> None:
+    """Hands over the next request: of the worker's own cohort first, then of one that nobody has, then of any."""
+    worker.request = None
+    if not waiting or self.signal:
+      return
+    taken = {other.cohort for other in self.workers if other is not worker}
+    choice = next((r for r in waiting if r.get("cohort") == worker.cohort), None)
+    choice = choice or next((r for r in waiting if r.get("cohort") not in taken), None) or waiting[-1]
+    waiting.remove(choice)
+    worker.cohort = choice.get("cohort", "")
+    worker.send(choice)
+
+
+def _cores() -> list[int]:
+  return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))

@@ -1,0 +1,155 @@
+"""The protocol: a learning rate tuned per arm with equal budget on tuning seeds and the validation split, then fresh
+seeds on the test split. Nothing here knows what a claim hopes for.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from configs import override
+from experiments import corpora
+from experiments.claim import Study
+from experiments.cohorts import trial_key
+from experiments.runner import Runner
+
+GROWTH = 3.0  # a best rate on the grid's edge grows the grid by this factor, once, for all arms alike
+
+Result = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+  """One arm as run: the chosen rate, its tuning curve and the reporting trials in the order of their seeds."""
+
+  name: str
+  lr: float
+  on_edge: bool
+  tuning: tuple[tuple[float, float], ...]  # (lr, mean metric over the tuning seeds), in rising order
+  keys: tuple[str, ...]
+  results: tuple[Result, ...]
+  config: Mapping[str, Any]  # of the first reporting seed
+
+  def count(self, status: str) -> int:
+    return sum(result["status"] == status for result in self.results)
+
+  def values(self, measure: str, better: str) -> list[float]:
+    """One number per reporting seed; a number that is not finite becomes the worst that the run can stand for."""
+    return [finite(result, measure, better) for result in self.results]
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+  """A study as run at one tier."""
+
+  study: Study
+  tier: str
+  arms: Mapping[str, Arm]
+  configs_tried: int
+
+  @property
+  def failed(self) -> int:
+    return sum(arm.count("failed") for arm in self.arms.values())
+
+  def samples(self, names: Iterable[str]) -> dict[str, list[float]]:
+    """Samples by name: "arm" is the study's metric, "arm:measure" another measure of the same trials."""
+    return {name: self._sample(name) for name in names}
+
+  def _sample(self, name: str) -> list[float]:
+    arm, _, measure = name.partition(":")
+    return self.arms[arm].values(measure or self.study.metric, self.study.better)
+
+
+def finite(result: Result, measure: str, better: str) -> float:
+  """A run's measure; where it is not finite, its initial loss (smaller is better) or 0 (larger is better)."""
+  value = result["measures"].get(measure, math.nan)
+  if math.isfinite(value):
+    return value
+  return result["measures"].get("initial_loss", math.nan) if better == "min" else 0.0
+
+
+def point(study: Study, tier: str, arm: str, *, lr: float, seed: int, split: str) -> dict[str, Any]:
+  """The resolved config of one trial. Probes run on reporting trials only."""
+  settings: dict[str, Any] = {**study.tiers[tier], **study.arms[arm]}
+  settings |= {"optim.lr": lr, "seed": seed, "eval.split": split}
+  config = override.load(study.card, settings)
+  resolved = override.resolve(config)
+  return resolved | {"probes": list(study.probes) if split == "test" else []}
+
+
+def run(studies: Sequence[tuple[Study, str]], runner: Runner) -> list[Finished]:
+  """Runs (study, tier) pairs stage by stage, all studies' trials of a stage together."""
+  grids = [study.grid for study, _ in studies]
+  tuned = _tune(studies, grids, runner)
+  grown = [_grow(study, grid, means) for (study, _), grid, means in zip(studies, grids, tuned, strict=True)]
+  if grown != list(grids):
+    tuned = _tune(studies, grown, runner)
+  chosen = [{arm: _best(study, means[arm]) for arm in study.arms} for (study, _), means in zip(studies, tuned, strict=True)]
+  return _report(studies, grown, tuned, chosen, runner)
+
+
+def _tune(studies, grids, runner: Runner) -> list[dict[str, dict[float, float]]]:
+  """Mean metric by arm and rate, over the tuning seeds on the validation split."""
+  points = {
+    (index, arm, lr, seed): point(study, tier, arm, lr=lr, seed=seed, split="validation")
+    for index, ((study, tier), grid) in enumerate(zip(studies, grids, strict=True))
+    for arm in study.arms
+    for lr in grid
+    for seed in study.tuning
+  }
+  results = _trials(points, runner)
+  return [
+    {arm: {lr: _mean(study, [results[index, arm, lr, s] for s in study.tuning]) for lr in grid} for arm in study.arms}
+    for index, ((study, _), grid) in enumerate(zip(studies, grids, strict=True))
+  ]
+
+
+def _trials(points: Mapping[Any, dict[str, Any]], runner: Runner) -> dict[Any, Result]:
+  keys = {label: trial_key(config, corpora.hashes(config)) for label, config in points.items()}
+  results = runner.trials({keys[label]: config for label, config in points.items()})
+  return {label: results[key] | {"key": key} for label, key in keys.items()}
+
+
+def _mean(study: Study, results: Sequence[Result]) -> float:
+  values = [finite(result, study.metric, study.better) for result in results]
+  return sum(values) / len(values)
+
+
+def _best(study: Study, means: Mapping[float, float]) -> float:
+  """The best rate by the tuning seeds; ties go to the smaller rate; NaN is never best."""
+  sign = 1.0 if study.better == "max" else -1.0
+  return min(means, key=lambda lr: (-sign * means[lr] if math.isfinite(means[lr]) else math.inf, lr))
+
+
+def _grow(study: Study, grid: tuple[float, ...], means: Mapping[str, Mapping[float, float]]) -> tuple[float, ...]:
+  """The grid, grown by a point on each side where some arm's best rate lies on the edge."""
+  best = {_best(study, by_rate) for by_rate in means.values()}
+  low = (round(min(grid) / GROWTH, 12),) if min(grid) in best else ()
+  high = (round(max(grid) * GROWTH, 12),) if max(grid) in best else ()
+  return (*low, *sorted(grid), *high)
+
+
+def _report(studies, grids, tuned, chosen, runner: Runner) -> list[Finished]:
+  points = {
+    (index, arm, seed): point(study, tier, arm, lr=chosen[index][arm], seed=seed, split="test")
+    for index, (study, tier) in enumerate(studies)
+    for arm in study.arms
+    for seed in study.reporting
+  }
+  results = _trials(points, runner)
+  finished = []
+  for index, (study, tier) in enumerate(studies):
+    grid, arms = grids[index], {}
+    for name in study.arms:
+      lr, trials = chosen[index][name], [results[index, name, seed] for seed in study.reporting]
+      arms[name] = Arm(
+        name=name,
+        lr=lr,
+        on_edge=lr in (min(grid), max(grid)),
+        tuning=tuple(sorted(tuned[index][name].items())),
+        keys=tuple(trial["key"] for trial in trials),
+        results=tuple(trials),
+        config=points[index, name, study.reporting[0]],
+      )
+    finished.append(Finished(study, tier, arms, configs_tried=len(grid) * len(study.arms)))
+  return finished

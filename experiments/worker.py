@@ -1,0 +1,65 @@
+"""A worker process: takes packs as JSON lines on stdin, tells what happens as JSON lines on stdout.
+
+Started by `experiments.runner`; never by hand. It dies with its parent.
+"""
+
+import collections
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+from model.errors import Refused
+
+COHORTS = 4  # compiled cohorts that stay in memory
+
+
+def main(argv: list[str]) -> int:
+  """argv = [workdir, core or -1, "keep" | "drop", profile folder or ""]; returns the exit code."""
+  root, core, keep, profile = Path(argv[0]), int(argv[1]), argv[2] == "keep", argv[3]
+  _die_with_parent()
+  if core >= 0 and hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, {core})
+  events = os.fdopen(os.dup(1), "w", buffering=1)
+  os.dup2(2, 1)  # whatever else prints goes to stderr: stdout is the protocol
+  stopping = []
+  signal.signal(signal.SIGTERM, lambda number, frame: stopping.append(number))
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+  from experiments import stamp, work
+  from train import compute
+
+  compute.persistent_cache()
+  tell = lambda **event: events.write(json.dumps(event) + "\n")  # noqa: E731
+  tell(event="hello", **stamp.device())
+  cohorts: collections.OrderedDict[str, object] = collections.OrderedDict()
+  with compute.profiled(profile):
+    for line in sys.stdin:
+      outcome = work.one(root, json.loads(line), cohorts, keep=keep, stop=lambda: bool(stopping), tell=tell)
+      while len(cohorts) > COHORTS:
+        cohorts.popitem(last=False)
+      if stopping or outcome == "stopped":
+        return 143
+  return 0
+
+
+def _die_with_parent() -> None:
+  """A killed command must not leave workers that write on (Linux; elsewhere stdin's end stops them)."""
+  if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+if __name__ == "__main__":
+  try:
+    sys.exit(main(sys.argv[1:]))
+  except Refused as refusal:
+    print(json.dumps({"event": "refused", "message": str(refusal)}), flush=True)
+    sys.exit(2)
+  except Exception:
+    with contextlib.suppress(OSError), (Path(sys.argv[1]) / "crash.txt").open("a") as crash:
+      crash.write(traceback.format_exc())
+    sys.exit(1)

@@ -1,0 +1,156 @@
+"""The compiled ensemble: init, k steps per call and evaluation over a leading member axis E.
+
+On CPU members run one after the other (`lax.map`: a member equals the same run alone, bit for bit); on accelerators
+they run side by side (`vmap`, over the `member` axis of a mesh where there is one).
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from model import build, initial
+from train import mesh as meshes
+from train import metrics
+from train.optim import hyper_of, optimizer
+from train.state import STREAMS, Member, TrainState, stream
+
+
+@dataclasses.dataclass(frozen=True)
+class Ensemble:
+  """The compiled functions of one cohort; every argument and result has the member axis E in front, but the data.
+
+  `advance(state, member, data) -> (state, losses_Ek, grad_norms_Ek)` trains k = eval.every steps and donates `state`;
+  `evaluate(state, member, data) -> metrics.Sums`.
+  """
+
+  config: Mapping[str, Any]
+  task: Any
+  graphdef: nnx.GraphDef
+  abstract_params: nnx.State
+  mesh: jax.sharding.Mesh | None
+  draw: Callable  # (init kind, qk kind, (gain, qk_gain), member) -> TrainState of one member
+  advance: Callable
+  evaluate: Callable
+
+  def init(self, configs: Sequence[Mapping[str, Any]]) -> TrainState:
+    """States of these members, drawn by path from each one's seed and init options; one compile per init scheme."""
+    states = [self.draw(*_scheme(config), member_of(config, self.task)) for config in configs]
+    state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    return state if self.mesh is None else meshes.shard_state(state, self.mesh)
+
+  def members(self, configs: Sequence[Mapping[str, Any]]) -> Member:
+    """The runtime numbers of these members."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *[member_of(config, self.task) for config in configs])
+
+  def model(self, state: TrainState, member: Member, index: int) -> nnx.Module:
+    """The model of one member, for probes and decoding."""
+    params, dials = jax.tree.map(lambda leaf: leaf[index], (state.params, member.dials))
+    return nnx.merge(self.graphdef, params, dial_state(dials))
+
+
+def abstract_model(config: Mapping[str, Any], task) -> nnx.Module:
+  """The model without numbers: shapes, graph and the given values of its dials."""
+  return nnx.eval_shape(lambda: build.model(config["model"], task.vocabulary, dtype=config["train"]["compute"]))
+
+
+def parameters(config: Mapping[str, Any], task) -> int:
+  """Number of trained parameters."""
+  params = nnx.state(abstract_model(config, task), nnx.Param)
+  return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
+
+
+def member_of(config: Mapping[str, Any], task) -> Member:
+  """What is runtime about one config."""
+  dials = {path: jnp.float32(value) for path, value in initial.dials(abstract_model(config, task)).items()}
+  split = jnp.int32(STREAMS[config["eval"]["split"]])
+  return Member(jnp.int32(config["seed"]), jax.tree.map(jnp.asarray, hyper_of(config)), dials, split)
+
+
+def dial_state(dials: Mapping[str, jax.Array]) -> nnx.State:
+  """Dials as the pure state that `nnx.merge` takes."""
+  paths = {tuple(int(part) if part.isdigit() else part for part in name.split("/")): v for name, v in dials.items()}
+  return nnx.State.from_flat_path(paths)
+
+
+def ensemble(config: Mapping[str, Any], task, *, mesh: jax.sharding.Mesh | None = None) -> Ensemble:
+  """Builds the compiled functions of the cohort that `config` belongs to."""
+  abstract = abstract_model(config, task)
+  graphdef, params, _ = nnx.split(abstract, nnx.Param, initial.Dial)
+  side_by_side = mesh is not None or jax.default_backend() != "cpu"
+  over = _vmap if side_by_side else _map
+  steps, batch = config["train"]["steps"], config["train"]["batch"]
+  every, evals, eval_batch = (config["eval"][name] for name in ("every", "batches", "batch"))
+
+  def draw(kind, qk, gains, member):
+    key = jax.random.key(member.seed)
+    options = {"kind": kind, "qk": qk, "gain": gains[0], "qk_gain": gains[1]}
+    drawn = initial.draw(params, stream(key, "init"), options)
+    return TrainState(jnp.int32(0), key, drawn, optimizer(config["optim"], member.hyper, steps).init(drawn))
+
+  def forward(params, member, inputs, key=None):
+    return nnx.merge(graphdef, params, dial_state(member.dials))(inputs, key=key)[0]
+
+  def sample(key, index, size, data):
+    rows = task.sample(jax.random.fold_in(key, index), size, data)
+    return rows if mesh is None else meshes.constrain_batch(rows, mesh)
+
+  def one_step(member, data, state, _):
+    rows = sample(stream(state.key, "train"), state.step, batch, data)
+    dropout_key = jax.random.fold_in(stream(state.key, "dropout"), state.step)
+
+    def loss_of(params):
+      logits_BTRV = forward(params, member, rows.inputs, dropout_key)
+      return metrics.cross_entropy(logits_BTRV, rows.targets_BTR, rows.weights_BTR, member.hyper.label_smoothing)
+
+    loss, grads = jax.value_and_grad(loss_of)(state.params)
+    updates, opt = optimizer(config["optim"], member.hyper, steps).update(grads, state.opt, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(state.step + 1, state.key, params, opt), (loss, optax.global_norm(grads))
+
+  def advance(data, state, member):
+    state, (losses_k, norms_k) = jax.lax.scan(partial(one_step, member, data), state, None, length=every)
+    return state, losses_k, norms_k
+
+  def evaluate(data, state, member):
+    key = jax.random.fold_in(state.key, member.split)
+
+    def one_batch(sums, index):
+      rows = sample(key, index, eval_batch, data)
+      logits_BTRV = forward(state.params, member, rows.inputs)
+      new = metrics.score(logits_BTRV, rows.targets_BTR, rows.weights_BTR, rows.slice_BTR, len(task.slices))
+      return jax.tree.map(jnp.add, sums, new), None
+
+    zeros_L = jnp.zeros(len(task.slices))
+    zero = metrics.Sums(*(jnp.float32(0.0) for _ in range(3)), zeros_L, zeros_L)
+    return jax.lax.scan(one_batch, zero, jnp.arange(evals))[0]
+
+  return Ensemble(
+    config=config,
+    task=task,
+    graphdef=graphdef,
+    abstract_params=params,
+    mesh=mesh,
+    draw=jax.jit(draw, static_argnums=(0, 1)),
+    advance=jax.jit(lambda state, member, data: over(partial(advance, data), state, member), donate_argnums=0),
+    evaluate=jax.jit(lambda state, member, data: over(partial(evaluate, data), state, member)),
+  )
+
+
+def _map(function, *args):
+  return jax.lax.map(lambda packed: function(*packed), args)
+
+
+def _vmap(function, *args):
+  return jax.vmap(function)(*args)
+
+
+def _scheme(config):
+  init = config["model"]["init"]
+  return init["kind"], init["qk"], jnp.float32([init["gain"], init["qk_gain"]])
