@@ -24,7 +24,7 @@ def first_fit(sizes_NP: np.ndarray, width: int) -> np.ndarray:
   opened, lane_L, rows = lanes * OPEN, np.arange(lanes), []
   for sizes_LP in padded.reshape(steps, lanes, parts):
     fits_LO = (room_LOP >= sizes_LP[:, None]).all(2)
-    full_L = np.flatnonzero(~fits_LO.any(1))
+    full_L = np.flatnonzero(fits_LO.sum(1) == 0)
     slot_L = fits_LO.argmax(1)
     if len(full_L):
       slot_L[full_L] = room_LOP[full_L].sum(2).argmin(1)

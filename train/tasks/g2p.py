@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -62,7 +63,7 @@ class G2p(Task):
     count = min(len(rows) for rows in both)
     return both[split == "test"][:count]
 
-  def sample(self, key: jax.Array, size: int, data: np.ndarray | jax.Array = ()) -> Batch:
+  def sample(self, key: jax.Array, size: int, data: Any = ()) -> Batch:
     """Rows of `data`, drawn with replacement."""
     chosen = jax.random.randint(key, (size,), 0, len(data))
     rows_BFT = jnp.asarray(data)[chosen].astype(jnp.int32)
