@@ -1,11 +1,13 @@
 """Every key of a configuration with its meaning and unit; cards start from here and change what they ask about."""
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 
-def get_config() -> ConfigDict:
+def get_config() -> Any:  # a ConfigDict, whose attributes have no static types
   """A small encoder on the recall task: trains in seconds on a CPU."""
-  config = ConfigDict()
+  config: Any = ConfigDict()
   config.seed = 0  # root of every random stream: initial values, batches, dropout
   config.model = model()
   config.task = ConfigDict({"kind": "recall"})  # which data, and that task's own options (train/tasks/<kind>.py)
@@ -27,9 +29,9 @@ def get_config() -> ConfigDict:
   return config
 
 
-def model() -> ConfigDict:
+def model() -> Any:
   """The model's options."""
-  options = ConfigDict()
+  options: Any = ConfigDict()
   options.kind = "bert"  # bert (sees both directions), gpt (causal) or seq2seq (encoder and decoder)
   options.width = 64  # features per token
   options.heads = 4  # query heads
@@ -56,9 +58,9 @@ def model() -> ConfigDict:
   return options
 
 
-def optim() -> ConfigDict:
+def optim() -> Any:
   """The optimizer's options."""
-  options = ConfigDict()
+  options: Any = ConfigDict()
   options.kind = "adam"  # adam, adamw (decays matrices) or sgd (momentum 0.9)
   options.lr = 1e-2  # peak learning rate
   options.b1 = 0.9  # decay of Adam's mean of gradients

@@ -143,7 +143,7 @@ def _shape_complaints(flat: Mapping) -> Iterator[str]:
   if "q" in tie and kv_heads not in (0, heads):
     yield f"model.tie={tie} with kv_heads={kv_heads} and heads={heads}: sharing the query needs model.kv_heads=0"
   if "v" in tie and value_dim not in (0, head_dim):
-    yield f"model.tie={tie} with value_dim={value_dim} and head_dim={head_dim}: shared values need model.value_dim=0"
+    yield f"model.tie={tie} with value_dim={value_dim} and head_dim={head_dim}: sharing values needs model.value_dim=0"
 
 
 def _run_complaints(flat: Mapping) -> Iterator[str]:

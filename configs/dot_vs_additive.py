@@ -3,7 +3,7 @@
 The card `key_dim` with three mechanisms that have the same projections: dot products with the scale, without it, and
 additive scores v tanh(q + k + b).
 
-    assay compare --config=dot_vs_additive model.attention.kind=dot,additive
+    assay sweep --config=dot_vs_additive
 
 Expected (prototype, 300 steps, 5 seeds, best learning rate each): additive minus unscaled dot, in mean accuracy over
 training, goes from -.03 at 8 features to +.38 at 512; additive minus scaled dot stays between -.03 and -.06.

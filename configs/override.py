@@ -69,7 +69,7 @@ def canonical(config: ConfigDict | Mapping) -> str:
 
 def complete(config: ConfigDict | Mapping) -> dict:
   """A plain deep copy in which missing keys have their defaults: of base.py, and of the kinds in the slots."""
-  tree = config.to_dict() if isinstance(config, ConfigDict) else copy.deepcopy(dict(config))
+  tree = config.to_dict() if isinstance(config, ConfigDict) else copy.deepcopy({**config})
   _fill_from(tree, _base(), "")
   return _fill(tree)
 
@@ -174,17 +174,16 @@ def _read(name: str) -> ConfigDict | Mapping:
 
 
 def _is_stored(name: str) -> bool:
-  return name.endswith(".json") or ("\0" not in name and Path(name, "config.json").is_file())
+  return name.endswith(".json") or slots.existing(Path(name, "config.json")) is not None
 
 
 def _stored(name: str) -> Mapping:
-  path = Path(name).expanduser()
-  path = path / "config.json" if path.is_dir() else path
+  path = slots.existing(Path(name, "config.json")) or slots.existing(name)
+  if path is None:
+    raise Refused(f"--config={name!r}: there is no such file; give the config.json of a stored run")
   try:
     config = json.loads(path.read_text(encoding="utf-8"))
-  except OSError:
-    raise Refused(f"--config={name}: there is no such file; give the config.json of a stored run") from None
-  except ValueError as error:
+  except (OSError, ValueError, RecursionError) as error:
     raise Refused(f"--config={name} is not JSON ({error}); give the config.json of a stored run") from None
   if not isinstance(config, dict):
     raise Refused(f"--config={name} holds no configuration; give the config.json of a stored run")
@@ -202,8 +201,8 @@ def _module(name: str):
         f"--config={name!r} is no card: {hint}allowed: {', '.join(cards())}, path/to/card.py or a config.json"
       )
     return importlib.import_module(f"configs.{name}")
-  path = Path(name).expanduser()
-  if "\0" in name or not path.is_file():
+  path = slots.existing(name)
+  if path is None:
     raise Refused(f"--config={name!r}: there is no such file; give a path from the current folder or an absolute one")
   spec = importlib.util.spec_from_file_location(f"card_{path.stem}", path)
   assert spec is not None

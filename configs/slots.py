@@ -4,6 +4,7 @@ The files are parsed, never imported, so that a wrong option is told before jax 
 """
 
 import ast
+import copy
 import difflib
 import functools
 from collections.abc import Mapping
@@ -48,9 +49,17 @@ def describe(family: str, kind: str) -> dict:
   a mechanism can do). Raises Refused for an unknown kind, with a suggestion.
   """
   path, name = _locate(family, kind)
+  stat = path.stat()
+  return copy.deepcopy(_read(family, kind, path, name, stat.st_mtime_ns, stat.st_size))
+
+
+@functools.lru_cache(maxsize=256)
+def _read(family: str, kind: str, path: Path, name: str, changed: int, size: int) -> dict:
+  """`describe`, remembered as long as the file is not written again."""
+  del changed, size  # only part of the cache's key
   tree = _tree(path)
   found = _find_class(tree, name)
-  if found is None:
+  if found is None or (":" in kind and found.name != name):
     raise Refused(f"{kind}: {path.name} defines no class {name}; name one with path/to/file.py:Class")
   inside = path.is_relative_to(ROOT) and ":" not in kind
   doc = ast.get_docstring(tree) or ""
@@ -63,9 +72,9 @@ def describe(family: str, kind: str) -> dict:
     "paper": paper or formula,
     "formula": formula.rstrip(".") if paper else "",
     "summary": ast.get_docstring(found) or "",
-    "options": _options(found, tree),
+    "options": _options(found, tree, ranged=family == "tasks"),
     "attributes": _attributes(found),
-    "supports": _supports(found, path.parent),
+    "supports": _supports(found) if family == "attention" else {},
   }
 
 
@@ -90,21 +99,26 @@ def _locate(family: str, kind: str) -> tuple[Path, str]:
   """The file of a kind and the name its class answers to."""
   if ":" in kind or kind.endswith(".py"):
     file, _, name = kind.rpartition(":")
-    path = Path(file).expanduser() if file else Path()
     if not (name.isidentifier() and file.endswith(".py")):
-      raise Refused(f"kind={kind}: a class of your own is named path/to/file.py:Class")
-    try:
-      if not path.is_file():
-        raise Refused(f"kind={kind}: there is no file {file}; give a path from the current folder or an absolute one")
-    except (OSError, ValueError) as error:
-      raise Refused(f"kind={kind!r}: {file!r} is no path ({error})") from None
-    return path.resolve(), name
-  path = ROOT / FOLDERS[family] / f"{kind}.py"
-  if not (kind.isidentifier() and kind not in SHARED and not kind.startswith("_") and path.is_file()):
-    found = kinds(family)
-    hint = suggestion(kind, found)
-    raise Refused(f"kind={kind!r} is no {family.removesuffix('s')}: {hint}allowed: {', '.join(found)} or file.py:Class")
+      raise Refused(f"kind={kind!r}: a class of your own is named path/to/file.py:Class")
+    path = existing(file)
+    if path is None:
+      raise Refused(f"kind={kind!r}: there is no file {file!r}; give a path from the current folder or an absolute one")
+    return path, name
+  path = existing(ROOT / FOLDERS[family] / f"{kind}.py")
+  if path is None or not kind.isidentifier() or kind in SHARED or kind.startswith("_"):
+    found, owner = kinds(family), family.removesuffix("s")
+    raise Refused(f"kind={kind!r} is no {owner}: {suggestion(kind, found)}allowed: {', '.join(found)} or file.py:Class")
   return path, kind
+
+
+def existing(file: str | Path) -> Path | None:
+  """The absolute path of a file, None when it is none, or can be none."""
+  try:
+    path = Path(file).expanduser()
+    return path.resolve() if path.is_file() else None
+  except (OSError, ValueError, RuntimeError):
+    return None  # too long, a NUL in it, or the home of nobody
 
 
 def _tree(path: Path) -> ast.Module:
@@ -129,12 +143,12 @@ def _find_class(tree: ast.Module, name: str) -> ast.ClassDef | None:
   return next(iter(exact + alike), None)
 
 
-def _options(found: ast.ClassDef, tree: ast.Module) -> dict[str, dict]:
+def _options(found: ast.ClassDef, tree: ast.Module, ranged: bool) -> dict[str, dict]:
   """The options of __init__, its own or the nearest base's that can be read: its keyword-only parameters."""
   init = next((n for n in found.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
   if init is not None:
     pairs = zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True)
-    ranges = _ranges(init)
+    ranges = _ranges(init) if ranged else {}
     return {
       a.arg: _option(found.name, a, default) | ranges.get(a.arg, {}) for a, default in pairs if a.arg not in GIVEN
     }
@@ -142,10 +156,10 @@ def _options(found: ast.ClassDef, tree: ast.Module) -> dict[str, dict]:
     name = ast.unparse(base).rpartition(".")[2]
     above = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name and n is not found), None)
     if above is not None:
-      return _options(above, tree)
+      return _options(above, tree, ranged)
     source = _imported(tree, name)
     if source is not None and (above := _find_class(_tree(source), name)) is not None:
-      return _options(above, _tree(source))
+      return _options(above, _tree(source), ranged)
   return {}
 
 
@@ -166,7 +180,7 @@ def _number(node: ast.expr):
   """A literal number, None for what depends on other values."""
   try:
     return ast.literal_eval(node)
-  except ValueError:
+  except (TypeError, ValueError):
     return None
 
 
@@ -185,7 +199,7 @@ def _option(owner: str, argument: ast.arg, default: ast.expr | None) -> dict:
   if default is not None:
     try:
       option["default"] = ast.literal_eval(default)
-    except ValueError:
+    except (TypeError, ValueError):
       given = ast.unparse(default)
       raise Refused(f"{owner}({name}={given}): an option's default must be a literal number or word") from None
   if argument.annotation is None and not option:
@@ -202,28 +216,30 @@ def _attributes(found: ast.ClassDef) -> dict:
   """Class attributes with literal values: {"views": 1, "floor": 0.0625}."""
   values = {}
   for node in found.body:
-    names = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-    if len(names) != 1 or not isinstance(names[0], ast.Name) or node.value is None:
+    if isinstance(node, ast.Assign) and len(node.targets) == 1:
+      target, value = node.targets[0], node.value
+    elif isinstance(node, ast.AnnAssign) and node.value is not None:
+      target, value = node.target, node.value
+    else:
       continue
-    try:
-      values[names[0].id] = ast.literal_eval(node.value)
-    except ValueError:
-      continue  # computed when the class is built: not for a listing
+    names = target.elts if isinstance(target, ast.Tuple) else [target]
+    parts = value.elts if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) else [value]
+    for name, part in zip(names, parts, strict=False):
+      try:
+        values[ast.unparse(name)] = ast.literal_eval(part)
+      except (TypeError, ValueError):
+        continue  # computed when the class is built: not for a listing
   return values
 
 
-def _supports(found: ast.ClassDef, folder: Path) -> Mapping[str, object]:
+def _supports(found: ast.ClassDef) -> Mapping[str, object]:
   """What a mechanism supports: the defaults of Supports in mechanism.py, and its own keywords over them."""
-  interface = folder / "mechanism.py"
-  if not interface.is_file():
-    return {}
-  declared = _find_class(_tree(interface), "supports")
+  declared = _find_class(_tree(ROOT / FOLDERS["attention"] / "mechanism.py"), "supports")
   values = _attributes(declared) if declared is not None else {}
   for node in found.body:
-    if not isinstance(node, ast.Assign | ast.AnnAssign) or not isinstance(node.value, ast.Call):
-      continue
-    if ast.unparse(node.value.func).rpartition(".")[2] == "Supports":
-      for keyword in node.value.keywords:
+    call = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+    if isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] == "Supports":
+      for keyword in call.keywords:
         if keyword.arg and isinstance(keyword.value, ast.Constant):
           values[keyword.arg] = keyword.value.value
   return values
