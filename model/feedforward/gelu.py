@@ -3,14 +3,15 @@
 import jax
 from flax import nnx
 
-from model.linear import Linear
+from model.linear import Linear, size
 
 
 class Gelu(nnx.Module):
   """`hidden` is F, 0 = 4 M; `tanh` takes GPT-2's approximation of Phi in place of the error function."""
 
   def __init__(self, width: int, *, hidden: int = 0, tanh: bool = False):
-    self.up, self.down = Linear(width, hidden or 4 * width), Linear(hidden or 4 * width, width)
+    hidden = size(hidden, 4 * width)
+    self.up, self.down = Linear(width, hidden), Linear(hidden, width)
     self.tanh = tanh
 
   def __call__(self, x_BTM):

@@ -2,14 +2,15 @@
 
 from flax import nnx
 
-from model.linear import Linear
+from model.linear import Linear, size
 
 
 class Identity(nnx.Module):
   """Two matrices with nothing between them; `hidden` is F, 0 = 4 M."""
 
   def __init__(self, width: int, *, hidden: int = 0):
-    self.up, self.down = Linear(width, hidden or 4 * width), Linear(hidden or 4 * width, width)
+    hidden = size(hidden, 4 * width)
+    self.up, self.down = Linear(width, hidden), Linear(hidden, width)
 
   def __call__(self, x_BTM):
     return self.down(self.up(x_BTM))

@@ -3,14 +3,15 @@
 import jax
 from flax import nnx
 
-from model.linear import Linear
+from model.linear import Linear, size
 
 
 class Relu(nnx.Module):
   """`hidden` is F, 0 = 4 M."""
 
   def __init__(self, width: int, *, hidden: int = 0):
-    self.up, self.down = Linear(width, hidden or 4 * width), Linear(hidden or 4 * width, width)
+    hidden = size(hidden, 4 * width)
+    self.up, self.down = Linear(width, hidden), Linear(hidden, width)
 
   def __call__(self, x_BTM):
     return self.down(jax.nn.relu(self.up(x_BTM)))

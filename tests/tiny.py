@@ -1,0 +1,44 @@
+"""Small models and packed rows for the tests of whole models."""
+
+import numpy as np
+
+from model import build, initial
+from model.language import Inputs
+from model.see import Where
+from model.vocabulary import Vocabulary
+
+SYMBOLS, SOURCES = 11, 7
+OPTIONS = {"width": 16, "heads": 4, "depth": 2, "position": {"kind": "sinusoidal"}, "feedforward": {"kind": "gelu"}}
+
+
+def vocabulary(kind):
+  return Vocabulary((SYMBOLS,), SYMBOLS, 1, (SOURCES,) if kind == "seq2seq" else ())
+
+
+def model(kind, seed=0, dtype="float32", **options):
+  settings = {**OPTIONS, "kind": kind, **options}
+  return initial.realize(lambda: build.model(settings, vocabulary(kind), dtype), seed)
+
+
+def where(*lengths, total=None):
+  """One row of segments 1, 2, ... whose positions start again, then padding up to `total`."""
+  pos = [i for n in lengths for i in range(n)]
+  segment = [s for s, n in enumerate(lengths, 1) for _ in range(n)]
+  padding = [0] * ((total or len(pos)) - len(pos))
+  return Where(np.array([pos + padding], np.int32), np.array([segment + padding], np.int32))
+
+
+def inputs(kind, lengths, sources, total=None, total_source=None, seed=0):
+  """One packed row of random symbols; `lengths` and `sources` are the segments of both sides."""
+  draw = np.random.default_rng(seed)
+  here, there = where(*lengths, total=total), where(*sources, total=total_source)
+  tokens = draw.integers(0, SYMBOLS, (1, here.pos_BT.shape[1], 1)).astype(np.int32)
+  source = draw.integers(0, SOURCES, (1, there.pos_BT.shape[1], 1)).astype(np.int32)
+  return Inputs(tokens, here, source, there) if kind == "seq2seq" else Inputs(tokens, here)
+
+
+def part(packed, t, s):
+  """The columns `t` (and `s` of the source) as a row of their own."""
+  if packed.source_BSC is None:
+    return Inputs(packed.tokens_BTC[:, t], packed.where.at(t))
+  return Inputs(packed.tokens_BTC[:, t], packed.where.at(t), packed.source_BSC[:, s], packed.source_where.at(s))
