@@ -17,8 +17,8 @@ class Heads(nnx.Module):
   """Projections around a mechanism. 0 means as usual: kv_heads = heads, head_dim = width/heads, value_dim = head_dim.
 
   tie: "qk" keys use the query projection, "kv" values use the key projection, "qkv" both.
-  mechanism: options of a file in model/attention, as {"kind": "dot", ...}.
-  position: a scheme of this layer's own; one shared by all layers comes with the call.
+  mechanism: options of a file in model/attention, as {"kind": "dot", ...}. The position scheme comes with the call,
+  because one may serve all layers.
   """
 
   def __init__(
@@ -33,17 +33,18 @@ class Heads(nnx.Module):
     bias: bool = False,
     mechanism,
     layer: int = 0,
-    position=None,
     block: int = 0,
   ):
     kv_heads = kv_heads or heads
+    if heads < 1:
+      raise Refused(f"heads={heads} attend to nothing; give at least 1")
     if not head_dim and width % heads:
       raise Refused(f"width={width} is not a multiple of heads={heads}; change one, or give head_dim")
     head_dim = head_dim or width // heads
     value_dim = value_dim or head_dim
     _check(heads, kv_heads, head_dim, value_dim, tie)
     groups = heads // kv_heads
-    self.tie, self.block, self.layer, self.position = tie, block or None, layer, position
+    self.tie, self.block, self.layer = tie, block or None, layer
     self.kv_heads, self.head_dim, self.value_dim, self.bias = kv_heads, head_dim, value_dim, bias
 
     def project(name, role, *shape):
@@ -61,7 +62,6 @@ class Heads(nnx.Module):
     if bias:
       self.out_bias = param((width,), "bias", fan_in=heads * value_dim)
     self.mechanism = make("attention", mechanism, heads=heads, head_dim=head_dim, layer=layer)
-    self.mechanism.admit(position)
 
   def __call__(self, x_BTM, memory_BSM, see: See, *, position=None, cache=None, record=None, key=None):
     """Returns (y_BTM, cache). The keys come from memory_BSM, described by see.k.
@@ -70,7 +70,6 @@ class Heads(nnx.Module):
     only the cache is read. record: a list to which weights (B, K, G, T, S) and head outputs (B, T, K, G, Dv) are
     appended. key: randomness of the mechanism; None = evaluation.
     """
-    position = self.position if position is None else position
     q_BTKGD = self._queries(x_BTM, see.q, position)
     if memory_BSM is not None:
       k_BSKD, v_BSKD = self._keys_values(memory_BSM, see.k, position)
@@ -120,7 +119,7 @@ class Heads(nnx.Module):
 
 
 def _check(heads, kv_heads, head_dim, value_dim, tie):
-  if heads < 1 or heads % kv_heads:
+  if heads % kv_heads:
     raise Refused(f"heads={heads} cannot share kv_heads={kv_heads}; heads must be a multiple of kv_heads")
   if tie not in TIES:
     raise Refused(f"tie={tie!r} is unknown; choose one of {', '.join(TIES)}")

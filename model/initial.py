@@ -14,7 +14,6 @@ from flax import nnx
 from model.errors import Refused
 
 ROLES = ("query", "key", "value", "out", "kernel", "readout", "embedding", "position", "bias", "gain")
-MATRICES = ("query", "key", "value", "out", "kernel")  # what `gain` multiplies
 SCHEMES = ("lecun", "glorot", "torch", "gpt2")
 DEFAULTS = {"kind": "lecun", "qk": "", "gain": 1.0, "qk_gain": 1.0}
 
@@ -45,8 +44,8 @@ def draw(abstract_params: nnx.State, key: jax.Array, init: Mapping | None = None
   """Pure float32 arrays for every parameter; each depends on `key`, its own path and the scheme, on nothing else.
 
   init: kind = scheme of every matrix; qk = scheme of query and key projections ("" = kind; also "torch_mha", the
-  half of Var 1/in that torch.nn.MultiheadAttention's fused in-projection gets); gain multiplies every matrix and
-  qk_gain the query and key projections on top (both may be traced).
+  half of Var 1/in that torch.nn.MultiheadAttention's fused in-projection gets); gain multiplies every matrix (query,
+  key, value, out, kernel) and qk_gain the query and key projections on top; both may be traced.
   """
   init = _complete(init or {})
 
@@ -54,12 +53,12 @@ def draw(abstract_params: nnx.State, key: jax.Array, init: Mapping | None = None
     leaf_key = jax.random.fold_in(key, zlib.crc32("/".join(map(str, path)).encode()))
     return _value(leaf_key, variable.shape, variable.get_metadata("role"), _fans(variable), init)
 
-  return nnx.State.from_flat_path({path: leaf(path, variable) for path, variable in abstract_params.flat_state()})
+  return nnx.from_flat_state({path: leaf(path, variable) for path, variable in nnx.to_flat_state(abstract_params)})
 
 
 def dials(model) -> dict[str, float]:
   """Path ("a/0/scale") and default of every dial; works on an abstract model."""
-  return {"/".join(map(str, path)): dial.get_metadata("given") for path, dial in _dials(model)}
+  return {name: given for _, name, given in _dials(model)}
 
 
 def settings(model, values: Mapping | None = None) -> nnx.State:
@@ -69,9 +68,8 @@ def settings(model, values: Mapping | None = None) -> nnx.State:
   for name in values:
     if name not in known:
       raise Refused(f"no dial {name!r} in this model; it has {', '.join(known) or 'none'}")
-  flat = {path: (("/".join(map(str, path))), dial.get_metadata("given")) for path, dial in _dials(model)}
-  return nnx.State.from_flat_path(
-    {path: jnp.asarray(values.get(name, given), jnp.float32) for path, (name, given) in flat.items()}
+  return nnx.from_flat_state(
+    {path: jnp.asarray(values.get(name, given), jnp.float32) for path, name, given in _dials(model)}
   )
 
 
@@ -86,7 +84,8 @@ def realize(build: Callable[[], nnx.Module], seed=0, init: Mapping | None = None
 
 
 def _dials(model):
-  return nnx.state(model, Dial).flat_state()
+  flat = nnx.to_flat_state(nnx.state(model, Dial))
+  return [(path, "/".join(map(str, path)), dial.get_metadata("given")) for path, dial in flat]
 
 
 def _fans(variable) -> tuple[int | None, int | None]:

@@ -1,0 +1,142 @@
+"""Parameters by path: pairing, measured variances against the schemes' formulas, dials under eval_shape."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from model.errors import Refused
+from model.initial import Dial, dial, dials, draw, param, realize, settings
+
+IN, OUT = 200, 300
+
+
+class Layer(nnx.Module):
+  def __init__(self, extra=False):
+    self.query = param((IN, OUT), "query", fan_in=IN, fan_out=OUT)
+    if extra:
+      self.additional = param((7,), "gain")
+    self.value = param((IN, OUT), "value", fan_in=IN, fan_out=OUT)
+    self.kernel = param((IN, OUT), "kernel")
+    self.bias = param((IN, OUT), "bias", fan_in=IN)
+    self.quiet = param((OUT,), "bias")
+    self.gain = param((OUT,), "gain")
+    self.readout = param((IN, OUT), "readout", fan_in=IN, fan_out=1)
+    self.table = param((IN, OUT), "embedding")
+    self.scale = dial(0.25)
+
+
+class Net(nnx.Module):
+  def __init__(self, extra=False):
+    self.layers = nnx.List([Layer(extra), Layer()])
+
+
+def drawn(init=None, seed=0, extra=False, build=Net):
+  params = nnx.state(nnx.eval_shape(lambda: build(extra)), nnx.Param)
+  return {"/".join(map(str, path)): a for path, a in nnx.to_flat_state(draw(params, jax.random.key(seed), init))}
+
+
+def test_an_extra_parameter_does_not_shift_the_others():
+  with_extra, without = drawn(extra=True), drawn()
+  assert set(with_extra) - set(without) == {"layers/0/additional"}
+  for name, value in without.items():
+    np.testing.assert_array_equal(with_extra[name], value)
+
+
+def test_paths_and_seeds_differ():
+  one, other = drawn(), drawn(seed=1)
+  assert (one["layers/0/kernel"] != one["layers/1/kernel"]).any()
+  assert (one["layers/0/kernel"] != other["layers/0/kernel"]).any()
+
+
+VARIANCES = {
+  "lecun": {"kernel": 1 / IN, "query": 1 / IN, "table": 1.0, "readout": 1 / IN, "bias": 0.0},
+  "glorot": {"kernel": 2 / (IN + OUT), "query": 2 / (IN + OUT), "table": 1.0, "readout": 1 / IN, "bias": 0.0},
+  "torch": {"kernel": 1 / (3 * IN), "query": 1 / (3 * IN), "table": 1.0, "readout": 1 / IN, "bias": 1 / (3 * IN)},
+  "gpt2": {"kernel": 4e-4, "query": 4e-4, "table": 4e-4, "readout": 1 / IN, "bias": 0.0},
+}
+
+
+@pytest.mark.parametrize("kind", VARIANCES)
+def test_variances_equal_the_formulas(kind):
+  layer = drawn({"kind": kind}, build=lambda extra: Layer())
+  for name, variance in VARIANCES[kind].items():
+    assert np.mean(np.square(layer[name])) == pytest.approx(variance, rel=0.03), name  # 6 sd of the estimate
+    assert abs(layer[name].mean()) < 6 * (variance / layer[name].size) ** 0.5 + 1e-9, name
+  assert (layer["gain"] == 1).all()
+  assert (layer["quiet"] == 0).all()
+
+
+@pytest.mark.parametrize("kind", ["glorot", "torch"])
+def test_uniform_schemes_fill_their_interval(kind):
+  kernel = drawn({"kind": kind}, build=lambda extra: Layer())["kernel"]
+  bound = (3 * VARIANCES[kind]["kernel"]) ** 0.5
+  assert np.abs(kernel).max() <= bound * (1 + 1e-6)
+  assert np.abs(kernel).max() > 0.999 * bound
+
+
+def test_qk_schemes_and_gains_touch_only_their_roles():
+  plain = drawn(build=lambda extra: Layer())
+  mha = drawn({"qk": "torch_mha"}, build=lambda extra: Layer())
+  assert mha["query"].var() == pytest.approx(1 / (2 * IN), rel=0.03)
+  gained = drawn({"gain": 2.0, "qk_gain": 3.0}, build=lambda extra: Layer())
+  for name, factor in (("query", 6), ("value", 2), ("kernel", 2), ("table", 1), ("readout", 1), ("gain", 1)):
+    np.testing.assert_allclose(gained[name], factor * plain[name], rtol=1e-6)
+    if name != "query":
+      np.testing.assert_array_equal(mha[name], plain[name])
+
+
+def test_members_drawn_together_equal_members_drawn_alone():
+  params = nnx.state(nnx.eval_shape(Layer), nnx.Param)
+
+  def one(seed, gain):
+    return draw(params, jax.random.key(seed), {"qk_gain": gain})
+
+  seeds, gains = jnp.arange(3), jnp.array([1.0, 2.0, 4.0])
+  alone = jax.jit(one)(2, 4.0)
+  mapped = jax.jit(lambda *a: jax.lax.map(lambda b: one(*b), a))(seeds, gains)
+  jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[2], b), mapped, alone)
+  together = jax.jit(jax.vmap(one))(seeds, gains)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a[2], b, rtol=1e-6), together, alone)
+
+
+def test_the_draw_has_the_structure_of_the_parameters():
+  net = nnx.eval_shape(Net)
+  params = nnx.state(net, nnx.Param)
+  assert jax.tree.structure(draw(params, jax.random.key(0))) == jax.tree.structure(nnx.as_pure(params))
+
+
+def test_dials_are_readable_without_values():
+  net = nnx.eval_shape(Net)
+  assert dials(net) == {"layers/0/scale": 0.25, "layers/1/scale": 0.25}
+  graphdef, params, _ = nnx.split(net, nnx.Param, Dial)
+  merged = nnx.merge(graphdef, draw(params, jax.random.key(0)), settings(net, {"layers/1/scale": 3.0}))
+  assert float(merged.layers[0].scale[...]) == 0.25
+  assert float(merged.layers[1].scale[...]) == 3.0
+
+
+def test_dials_may_be_traced_and_are_no_parameters():
+  net = nnx.eval_shape(Net)
+  assert not any("scale" in map(str, path) for path, _ in nnx.to_flat_state(nnx.state(net, nnx.Param)))
+  values = jax.vmap(lambda v: settings(net, {"layers/0/scale": v})["layers"][0]["scale"])(jnp.arange(3.0))
+  np.testing.assert_array_equal(values, [0, 1, 2])
+
+
+def test_realize_gives_a_module_with_values():
+  layer = realize(Layer, 5, {"kind": "glorot"}, {"scale": 2.0})
+  assert float(layer.scale[...]) == 2.0
+  np.testing.assert_array_equal(layer.kernel[...], realize(Layer, jax.random.key(5), {"kind": "glorot"}).kernel[...])
+
+
+@pytest.mark.parametrize(
+  ("init", "text"), [({"kind": "he"}, "lecun"), ({"qk": "he"}, "torch_mha"), ({"gian": 1.0}, "gain")]
+)
+def test_mistakes_are_refused_in_one_line(init, text):
+  with pytest.raises(Refused, match=text) as caught:
+    drawn(init)
+  assert "\n" not in str(caught.value)
+  with pytest.raises(Refused, match="role"):
+    param((1,), "weight")
+  with pytest.raises(Refused, match="no dial"):
+    settings(nnx.eval_shape(Net), {"scale": 1.0})
