@@ -91,7 +91,11 @@ def run(
   seconds = before + time.monotonic() - started
   for index, key in enumerate(pack.keys):
     result = _result(cohort, pack.configs[index], fitted, index)
-    store.finish(key, fitted.curves[index], result | stamp | {"seconds": seconds / len(pack.keys)})
+    store.finish(
+      key,
+      fitted.curves[index],
+      result | stamp | {"seconds": seconds / len(pack.keys), "step_seconds": fitted.step_seconds},
+    )
   if not keep:
     store.forget_cohort(pack.key)
   return True

@@ -68,4 +68,6 @@ class Progress:
       self.said = time.monotonic()
       elapsed = self.said - self.started
       left = elapsed * (self.total - done) / done
-      print(f"{self.title}: {100 * done / self.total:.0f} % after {elapsed:.0f} s, about {left:.0f} s left", file=sys.stderr)
+      print(
+        f"{self.title}: {100 * done / self.total:.0f} % after {elapsed:.0f} s, about {left:.0f} s left", file=sys.stderr
+      )

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from experiments import calls, digest, ledger, stamp, study, verdict
-from experiments.claims import catalog
 from experiments.claim import All, Bench, Check, Citation, Claim, Contrast, Equivalent, Moderated, Test, Trial
+from experiments.claims import catalog
 from experiments.cohorts import digest as hash_of
 from experiments.runner import Runner
 
@@ -35,6 +35,24 @@ def run(claims: Sequence[Claim], tier: str, runner: Runner) -> Outcome:
   return Outcome(rows, list(finished.values()))
 
 
+def ready(claims: Sequence[Claim], tier: str) -> None:
+  """Raises Refused, before anything runs, when the data of some study is not installed."""
+  for plan, at in _studies(claims, {claim.id: claim.tier_for(tier) for claim in claims}).values():
+    study.corpora.present(study.point(plan, at, next(iter(plan.arms)), lr=plan.grid[0], seed=0, split="test"))
+
+
+def planned(claims: Sequence[Claim], tier: str) -> list[dict[str, Any]]:
+  """What a run would do: checks and benches by name, studies with their trials and steps."""
+  at = {claim.id: claim.tier_for(tier) for claim in claims}
+  named = {c.experiment.run: at[c.id] for c in claims if at[c.id] and isinstance(c.experiment, Check | Bench)}
+  items = [{"name": name, "tier": own, "trials": 0, "steps": 0} for name, own in named.items()]
+  for plan, own in _studies(claims, at).values():
+    trials = len(plan.arms) * (len(plan.grid) * len(plan.tuning) + len(plan.reporting))
+    steps = study.point(plan, own, next(iter(plan.arms)), lr=plan.grid[0], seed=0, split="test")["train"]["steps"]
+    items.append({"name": plan.name, "tier": own, "trials": trials, "steps": trials * steps})
+  return items
+
+
 def names(test: Test) -> set[str]:
   """Every sample that a test reads."""
   match test:
@@ -53,7 +71,7 @@ def names(test: Test) -> set[str]:
 
 def _studies(claims: Iterable[Claim], at: Mapping[str, str | None]) -> dict[Any, tuple[Any, str]]:
   """Each (study, tier) once, whatever the number of claims that read it."""
-  pairs = [(c.experiment.study, at[c.id]) for c in claims if isinstance(c.experiment, Trial)]
+  pairs = [(c.experiment.study, at[c.id]) for c in claims if at[c.id] and isinstance(c.experiment, Trial)]
   wanted: dict[Any, tuple[Any, str]] = {}
   for item, tier in pairs:
     held = wanted.setdefault((item.name, tier), (item, tier))
@@ -115,7 +133,9 @@ def _trial_row(claim: Claim, tier: str, alpha: float, config_sha256: str, done: 
     code_files=files,
     data_sha256=study.corpora.hashes(arms[0].config),
     trials=[key for arm in arms for key in arm.keys],
-    stale=any(result.get("code_sha256") != stamp.code(arm.config)["code_sha256"] for arm in arms for result in arm.results),
+    stale=any(
+      result.get("code_sha256") != stamp.code(arm.config)["code_sha256"] for arm in arms for result in arm.results
+    ),
     versions=stamp.versions(),
     run={
       "device_name": results[0].get("device_name", ""),

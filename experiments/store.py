@@ -46,7 +46,9 @@ class Store:
     except FileNotFoundError:
       return None
     except json.JSONDecodeError as error:
-      raise Refused(f"{path} is not valid JSON ({error}); delete the folder {path.parent} to run the trial again") from error
+      raise Refused(
+        f"{path} is not valid JSON ({error}); delete the folder {path.parent} to run the trial again"
+      ) from error
     result["measures"] = {name: number(value) for name, value in result["measures"].items()}
     return result if result["status"] in FINISHED else None
 
@@ -84,7 +86,7 @@ class Store:
 
 def lines(rows: list[dict[str, float]]) -> str:
   """Rows as JSON lines."""
-  return "".join(atomic.dumps(row) + "\n" for row in rows)
+  return "".join(atomic.canonical(row) + "\n" for row in rows)
 
 
 @contextlib.contextmanager
@@ -103,7 +105,9 @@ def opened(root: Path, identity: Mapping[str, Any]) -> Iterator[Store]:
     try:
       fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-      raise Refused(f"workdir {root} is in use by a running command; wait for it or choose another --workdir=") from error
+      raise Refused(
+        f"workdir {root} is in use by a running command; wait for it or choose another --workdir="
+      ) from error
     _claim(root, identity)
     yield Store(root)
 
@@ -116,7 +120,7 @@ def _claim(root: Path, identity: Mapping[str, Any]) -> None:
       found = json.loads(path.read_text())
     except json.JSONDecodeError as error:
       raise Refused(f"{path} is not valid JSON ({error}); delete it if the folder is yours to use") from error
-    if found != json.loads(atomic.dumps(wanted)):
+    if found != json.loads(atomic.canonical(wanted)):
       have = ", ".join(f"{name}={found.get(name)}" for name in identity)
       want = ", ".join(f"{name}={value}" for name, value in identity.items())
       raise Refused(f"workdir {root} belongs to {have}; received {want}: choose another --workdir=")
@@ -131,5 +135,3 @@ def _why(error: OSError) -> str:
   return {errno.EROFS: "read-only", errno.EACCES: "no permission", errno.ENOSPC: "disk full"}.get(
     error.errno or 0, os.strerror(error.errno or 0)
   )
-
-

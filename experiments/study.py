@@ -84,7 +84,9 @@ def run(studies: Sequence[tuple[Study, str]], runner: Runner) -> list[Finished]:
   grown = [_grow(study, grid, means) for (study, _), grid, means in zip(studies, grids, tuned, strict=True)]
   if grown != list(grids):
     tuned = _tune(studies, grown, runner)
-  chosen = [{arm: _best(study, means[arm]) for arm in study.arms} for (study, _), means in zip(studies, tuned, strict=True)]
+  chosen = [
+    {arm: _best(study, means[arm]) for arm in study.arms} for (study, _), means in zip(studies, tuned, strict=True)
+  ]
   return _report(studies, grown, tuned, chosen, runner)
 
 

@@ -19,7 +19,7 @@ COHORTS = 4  # compiled cohorts that stay in memory
 
 
 def main(argv: list[str]) -> int:
-  """argv = [workdir, core or -1, "keep" | "drop", profile folder or ""]; returns the exit code."""
+  """Argv = [workdir, core or -1, "keep" | "drop", profile folder or ""]; returns the exit code."""
   root, core, keep, profile = Path(argv[0]), int(argv[1]), argv[2] == "keep", argv[3]
   _die_with_parent()
   if core >= 0 and hasattr(os, "sched_setaffinity"):
@@ -33,11 +33,11 @@ def main(argv: list[str]) -> int:
   from experiments import stamp, work
   from train import compute
 
-  compute.persistent_cache()
+  compute.cache_compiled()
   tell = lambda **event: events.write(json.dumps(event) + "\n")  # noqa: E731
   tell(event="hello", **stamp.device())
   cohorts: collections.OrderedDict[str, object] = collections.OrderedDict()
-  with compute.profiled(profile):
+  with compute.profile(profile or None):
     for line in sys.stdin:
       outcome = work.one(root, json.loads(line), cohorts, keep=keep, stop=lambda: bool(stopping), tell=tell)
       while len(cohorts) > COHORTS:

@@ -3,8 +3,6 @@
 logits_BTRV = W_out stack(sum over fields of E_c[token_c] + position).
 """
 
-# ruff: noqa: N815 - field names carry shapes
-
 from typing import NamedTuple
 
 import jax

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -20,12 +21,16 @@ Curves = list[list[Row]]  # one list of rows per member; row 0 is the untrained 
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-  """The end of a pack: `stopped` is True when it ended before its last step because `stop` said so."""
+  """The end of a pack: `stopped` is True when it ended before its last step because `stop` said so.
+
+  `step_seconds` is the median wall time of one member's step, without the first call, which compiles.
+  """
 
   state: TrainState
   member: Member
   curves: Curves
   stopped: bool
+  step_seconds: float = math.nan
 
 
 def fit(
@@ -49,9 +54,12 @@ def fit(
   state, curves = start or (whole.init(configs), [[] for _ in configs])
   steps, every = configs[0]["train"]["steps"], configs[0]["eval"]["every"]
   step, saved_at = int(state.step[0]), time.monotonic()
+  durations: list[float] = []
   first = [] if curves[0] else _rows(whole, whole.evaluate(state, member, eval_data), 0)
   while step < steps:
-    state, losses_Ek, norms_Ek = whole.advance(state, member, train_data)
+    began = time.monotonic()
+    state, losses_Ek, norms_Ek = jax.block_until_ready(whole.advance(state, member, train_data))
+    durations.append((time.monotonic() - began) / (every * len(configs)))
     step += every
     rows = _rows(whole, whole.evaluate(state, member, eval_data), step)
     new = _training(rows, first, losses_Ek, norms_Ek)
@@ -67,7 +75,8 @@ def fit(
       saved_at = time.monotonic()
     if stopping:
       return Fitted(state, member, curves, stopped=True)
-  return Fitted(state, member, curves, stopped=False)
+  pace = statistics.median(durations[1:]) if durations[1:] else math.nan
+  return Fitted(state, member, curves, stopped=False, step_seconds=pace)
 
 
 def _rows(whole: Ensemble, sums_E: metrics.Sums, step: int) -> list[Row]:

@@ -38,6 +38,7 @@ class Ensemble:
   draw: Callable  # (init kind, qk kind, (gain, qk_gain), member) -> TrainState of one member
   advance: Callable
   evaluate: Callable
+  one: Callable  # (state, member, data) of one member without the axis E: a single step, to be costed
 
   def init(self, configs: Sequence[Mapping[str, Any]]) -> TrainState:
     """States of these members, drawn by path from each one's seed and init options; one compile per init scheme."""
@@ -71,6 +72,16 @@ def member_of(config: Mapping[str, Any], task) -> Member:
   dials = {path: jnp.float32(value) for path, value in initial.dials(abstract_model(config, task)).items()}
   split = jnp.int32(STREAMS[config["eval"]["split"]])
   return Member(jnp.int32(config["seed"]), jax.tree.map(jnp.asarray, hyper_of(config)), dials, split)
+
+
+def cost(whole: Ensemble, config: Mapping[str, Any], data: Any, *, compiled: bool = False) -> dict[str, float]:
+  """Parameters and FLOPs of one training step by XLA's count; with `compiled` also its temporary memory in bytes."""
+  state = jax.eval_shape(lambda: jax.tree.map(lambda leaf: leaf[0], whole.init([config])))
+  lowered = whole.one.lower(state, member_of(config, whole.task), data)
+  found = {"parameters": parameters(config, whole.task), "flops": float(lowered.cost_analysis()["flops"])}
+  if compiled:
+    found["memory_bytes"] = float(lowered.compile().memory_analysis().temp_size_in_bytes)
+  return found
 
 
 def dial_state(dials: Mapping[str, jax.Array]) -> nnx.State:
@@ -139,6 +150,7 @@ def ensemble(config: Mapping[str, Any], task, *, mesh: jax.sharding.Mesh | None 
     mesh=mesh,
     draw=jax.jit(draw, static_argnums=(0, 1)),
     advance=jax.jit(lambda state, member, data: over(partial(advance, data), state, member), donate_argnums=0),
+    one=jax.jit(lambda state, member, data: one_step(member, data, state, None)),
     evaluate=jax.jit(lambda state, member, data: over(partial(evaluate, data), state, member)),
   )
 

@@ -1,0 +1,139 @@
+"""`assay`: thin; every subcommand is one module of experiments/commands, imported when it is asked for."""
+
+import contextlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from experiments import flags
+from model.errors import Refused
+
+PROG = "assay"
+TIERS = ("exact", "quick", "small", "long", "gpu")
+LISTS = ("claims", "mechanisms", "positions", "tasks", "configs")
+
+
+def parser() -> flags.Parser:
+  """The whole command line."""
+  top = flags.Parser(prog=PROG, description="Is that claim about attention true? Turns claims into verdicts.")
+  commands = top.add_subparsers(dest="command", metavar="command", required=True, parser_class=flags.Parser)
+
+  def add(name: str, text: str, *, config=False, workdir=False, jobs=False):
+    sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    sub.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    if config:
+      sub.add_argument("--config", required=config == "required", help="card, path.py or WORKDIR/config.json")
+    if workdir:
+      sub.add_argument("--workdir", help="where results go (default ./assay-results/...)")
+    if jobs:
+      sub.add_argument("--jobs", type=flags.positive, default=0, help="worker processes (default: one per core)")
+      sub.add_argument("--profile", default="", metavar="FOLDER", help="write a profile of the run for xprof")
+    return sub
+
+  sub = add("list", "list claims, mechanisms, positions, tasks or configs")
+  sub.add_argument("what", choices=LISTS, metavar="what")
+  sub = add("train", "train one model and keep it", config="required", workdir=True, jobs=True)
+  sub = add("eval", "evaluate a trained model again, from its checkpoint")
+  sub.add_argument("workdir", help="the workdir of `assay train`")
+  sub.add_argument("--split", choices=("validation", "test"), metavar="split", default="test")
+  sub = add("sweep", "run a card's sweep, or axes given here", config="required", workdir=True, jobs=True)
+  sub.add_argument(
+    "--axis", nargs="+", action="extend", default=[], metavar="KEY=V1,V2", help="crossed with each other"
+  )
+  sub.add_argument("--seeds", type=flags.positive, default=3, help="seeds per point (default 3)")
+  sub.add_argument("--dry_run", action="store_true", help="print points, cohorts, sizes and time; run nothing")
+  sub.add_argument("--rerun", choices=("stale",), metavar="what", help="stale: run again what older code produced")
+  sub = add("compare", "tune two or more arms alike and tell them apart", config="required", workdir=True, jobs=True)
+  sub.add_argument("arms", nargs="+", metavar="ARM", help="attention=dot, or KEY=VALUE,KEY=VALUE")
+  sub.add_argument("--delta", type=flags.real, default=0.0, help="smallest difference that matters")
+  sub.add_argument("--metric", default="auc", help="measure to compare (default auc)")
+  sub.add_argument("--seeds", type=flags.positive, default=12, help="fresh seeds per arm (default 12)")
+  sub.add_argument("--lrs", default="1e-3,3e-3,1e-2,3e-2", help="learning rates that every arm is tuned over")
+  sub = add("reproduce", "turn claims into verdicts", workdir=True, jobs=True)
+  sub.add_argument("claims", nargs="*", metavar="ID|GROUP|my_claim.py", help="default: all")
+  sub.add_argument("--tier", choices=TIERS, metavar="tier", default="quick", help="exact, quick, small, long or gpu")
+  sub.add_argument("--dry_run", action="store_true", help="print what would run; run nothing")
+  sub.add_argument("--rerun", choices=("stale",), metavar="what", help="stale: run again what older code produced")
+  sub = add("ledger", "merge a workdir's rows into the committed ledger, check it, or render its pages")
+  sub.add_argument("action", choices=("merge", "check", "render"), metavar="action")
+  sub.add_argument("workdir", nargs="?", help="with merge: whose ledger.jsonl")
+  sub = add("report", "write the report of a workdir again")
+  sub.add_argument("workdir")
+  sub = add("explain", "what a claim says, how it is tested and what came out")
+  sub.add_argument("id", metavar="ID")
+  add("doctor", "check this machine: versions, devices, data, cache, disk")
+  sub = add("new", "write the first file of a new mechanism, position, task or claim")
+  sub.add_argument("what", choices=("mechanism", "position", "task", "claim"), metavar="what")
+  sub.add_argument("name", metavar="NAME")
+  return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs one command and returns its exit code (see the contract in README)."""
+  argv = list(sys.argv[1:] if argv is None else argv)
+  space = None
+  try:
+    flags.shadowed()
+    space, overrides = flags.parse(parser(), argv)
+    return _run(space, overrides)
+  except BrokenPipeError:
+    with contextlib.suppress(OSError):
+      os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 0
+  except Exception as error:
+    return _fault(error, space)
+  except KeyboardInterrupt:
+    print("assay: stopped by SIGINT", file=sys.stderr)
+    return 130
+
+
+def _run(space, overrides: list[str]) -> int:
+  if overrides and not hasattr(space, "config"):
+    raise Refused(f"--config.{overrides[0]} means nothing to `{PROG} {space.command}`; leave it out")
+  command = import_module(f"experiments.commands.{space.command}")
+  document, code = command.run(space, overrides)
+  if space.json:
+    print(json.dumps(document, sort_keys=True, ensure_ascii=False, allow_nan=False))
+  return code
+
+
+def _fault(error: Exception, space) -> int:
+  """Every way to fail: the user's mistake, a signal, the disk, or our own fault."""
+  from configs.errors import Refused as ConfigRefused
+
+  if isinstance(error, Refused | ConfigRefused):
+    print(f"assay: {_line(error)}", file=sys.stderr)
+    return 2
+  if type(error).__name__ == "Interrupted":
+    print(f"assay: stopped by {error}; run the same command again to go on", file=sys.stderr)
+    return getattr(error, "code", 130)
+  if isinstance(error, OSError) and error.filename:
+    print(f"assay: {error.filename}: {error.strerror}; free the disk or choose another --workdir=", file=sys.stderr)
+    return 2
+  where = _crash(space)
+  print(f"assay: a fault of ours: {type(error).__name__}: {_line(error)[:300]} (traceback in {where})", file=sys.stderr)
+  return 1
+
+
+def _crash(space) -> Path:
+  """Where the traceback went: WORKDIR/crash.txt, or the current folder's when no workdir was opened."""
+  given = getattr(space, "workdir", None)
+  folder = Path(given) if given and Path(given).is_dir() else Path("assay-results")
+  path = folder / "crash.txt"
+  with contextlib.suppress(OSError):
+    folder.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+      file.write(traceback.format_exc())
+  return path
+
+
+def _line(error: Exception) -> str:
+  return " ".join(str(error).split())
+
+
+if __name__ == "__main__":
+  sys.exit(main())

@@ -1,0 +1,1 @@
+"""One file per subcommand: run(space, overrides) -> (JSON document, exit code)."""

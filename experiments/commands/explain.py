@@ -1,0 +1,17 @@
+"""`assay explain ID`: what a document claims, where, how it is tested and what came out."""
+
+from typing import Any
+
+from experiments import cards, ledger
+from experiments.claims import catalog
+from experiments.report import page
+
+
+def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
+  """Text from the claim and its committed rows; without jax."""
+  claim = catalog.select([space.id])[0]
+  rows = [row for row in ledger.read(ledger.committed()) if row["id"] == claim.id]
+  item = cards.claim(claim)
+  if not space.json:
+    print("\n\n".join(page.explain(item, row) for row in rows or [None]))
+  return ledger.plain({"schema": 1, "claim": item, "rows": rows}), 0

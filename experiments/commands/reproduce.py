@@ -1,0 +1,60 @@
+"""`assay reproduce`: claims in, verdicts out; what is stored is not run again."""
+
+import sys
+import time
+from collections import Counter
+from typing import Any
+
+from experiments import flags
+from experiments.claims import catalog
+
+
+def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
+  """Runs what the claims need at the tier, writes ledger.jsonl and report.html, prints the verdict table."""
+  started = time.monotonic()
+  claims = catalog.select(space.claims)
+  if space.dry_run:
+    return _plan(claims, space.tier)
+  from experiments import ledger, outcome, reproduce
+  from experiments.progress import Progress
+  from experiments.runner import Options, Runner
+  from experiments.store import opened
+
+  reproduce.ready(claims, space.tier)
+  root = flags.workdir(space.workdir, "reproduce", "claims")
+  options = Options(jobs=space.jobs, profile=space.profile, rerun_stale=space.rerun == "stale")
+  with opened(root, {"command": "reproduce", "for": "claims"}) as store, Progress("reproduce") as progress:
+    with Runner(store, options, progress) as runner:
+      found = reproduce.run(claims, space.tier, runner)
+    ledger.write(root / "ledger.jsonl", ledger.combine(ledger.read(root / "ledger.jsonl"), found.rows))
+    seconds = time.monotonic() - started
+    report = outcome.write(root, outcome.claims_report(found, claims, space.tier, store, runner.backend, seconds))
+  rows = ledger.plain(found.rows)
+  document = {
+    "schema": 1,
+    "tier": space.tier,
+    "workdir": str(root),
+    "report": str(report),
+    "claims": rows,
+    "summary": dict(Counter(row["verdict"] for row in rows)),
+    "trials": runner.counts,
+    "seconds": round(time.monotonic() - started, 1),
+  }
+  if not space.json:
+    from experiments.report import page
+
+    outcome.show(page.table(rows))
+  print(f"{document['seconds']:.0f} s; report: {report}", file=sys.stderr)
+  asked = {text for text in space.claims if "-" in text}
+  unanswered = [row["id"] for row in rows if row["verdict"] == "untested" and row["id"] in asked]
+  return document, 3 if runner.counts["failed"] or unanswered else 0
+
+
+def _plan(claims, tier: str) -> tuple[dict[str, Any], int]:
+  """What would run: rows by tier, and trials by study."""
+  from experiments import reproduce
+
+  items = reproduce.planned(claims, tier)
+  for item in items:
+    print(f"{item['name']}: {item['trials']} trials, {item['steps']} steps at tier {item['tier']}")
+  return {"schema": 1, "items": items}, 0

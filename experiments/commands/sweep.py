@@ -1,0 +1,80 @@
+"""`assay sweep`: a card's sweep or axes from the command line; ends with a table with intervals and a report."""
+
+import os
+import sys
+import time
+from typing import Any
+
+from experiments import corpora, flags, ledger, outcome, sweep
+from experiments.cohorts import digest
+from experiments.progress import Progress
+from experiments.report import Report
+from experiments.runner import Options, Runner
+from experiments.store import opened
+
+MEASURES = ("accuracy", "loss", "auc", "t90_restricted", "wer", "per")
+
+
+def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
+  """Runs the sweep in its workdir; the document holds one row per point."""
+  started = time.monotonic()
+  named = sweep.points(space.config, overrides, space.axis)
+  for config in named.values():
+    corpora.present(config)
+  if space.dry_run:
+    return _plan(space, named)
+  root = flags.workdir(space.workdir, "sweep", space.config)
+  identity = {"command": "sweep", "card": space.config, "points": digest(named)[:16]}
+  options = Options(jobs=space.jobs, profile=space.profile, rerun_stale=space.rerun == "stale")
+  with opened(root, identity) as store, Progress(f"sweep {space.config}") as progress:
+    with Runner(store, options, progress) as runner:
+      done = sweep.run(space.config, named, space.seeds, "accuracy", runner)
+    page = Report(
+      title=f"Sweep of {space.config}",
+      studies=[outcome.study_plot(done, store)],
+      meta=outcome.meta(f"assay sweep --config={space.config}", runner.backend, time.monotonic() - started),
+      outcomes=outcome.failures(done),
+    )
+    report = outcome.write(root, page)
+  present = [m for m in MEASURES if any(m in r["measures"] for arm in done.arms.values() for r in arm.results)]
+  rows = sweep.summary(done, present)
+  if not space.json:
+    outcome.show(_table(rows, present))
+  print(f"report: {report}", file=sys.stderr)
+  document = {"schema": 1, "workdir": str(root), "report": str(report), "points": rows, "trials": runner.counts}
+  return ledger.plain(document), 3 if runner.counts["failed"] else 0
+
+
+def _plan(space, named) -> tuple[dict[str, Any], int]:
+  items = sweep.estimate(named, space.seeds, space.jobs or os.cpu_count() or 1)
+  total = sum(item["seconds"] for item in items)
+  cohorts = len({item["cohort"] for item in items})
+  if not space.json:
+    from rich.table import Table
+
+    table = Table(box=None)
+    for name in items[0]:
+      table.add_column(name)
+    for item in items:
+      table.add_row(*(f"{value:.3g}" if isinstance(value, float) else str(value) for value in item.values()))
+    outcome.show(table)
+    print(f"{len(items)} points x {space.seeds} seeds in {cohorts} cohorts, about {total / 60:.1f} min")
+  return {"schema": 1, "items": items, "cohorts": cohorts, "seconds": total}, 0
+
+
+def _table(rows, measures):
+  from rich.table import Table
+
+  table = Table(box=None)
+  for name in ("point", "n", *measures, "not trained"):
+    table.add_column(name)
+  for row in rows:
+    cells = [_interval(row[measure]) for measure in measures]
+    lost = ", ".join(f"{row[status]} {status}" for status in ("diverged", "stalled", "failed") if row[status])
+    table.add_row(row["point"], str(row["n"]), *cells, lost)
+  return table
+
+
+def _interval(entry: dict[str, Any]) -> str:
+  low, high = entry["ci"]
+  return f"{entry['mean']:.4g} [{low:.4g}, {high:.4g}]"

@@ -1,0 +1,99 @@
+"""The command line's flags in the ecosystem's syntax: --config=CARD, --config.a.b=value, the rest by argparse."""
+
+import argparse
+import difflib
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from model.errors import Refused
+
+
+class Parser(argparse.ArgumentParser):
+  """argparse whose complaints are one line and exit code 2, with a suggestion for a mistyped word."""
+
+  def error(self, message: str):
+    raise Refused(f"{message}; see `{self.prog} --help`")
+
+  def _check_value(self, action, value):
+    if action.choices is not None and value not in action.choices:
+      near = difflib.get_close_matches(str(value), [str(choice) for choice in action.choices], n=1, cutoff=0.5)
+      hint = f"did you mean {near[0]}? " if near else ""
+      raise Refused(f"unknown {action.metavar or action.dest} {value!r}: {hint}allowed: {', '.join(action.choices)}")
+
+
+def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+  """Namespace and the overrides "a.b=value" of all --config.a.b=value flags.
+
+  Raises Refused for a flag that nobody knows, with a suggestion.
+  """
+  overrides = [text.removeprefix("--config.") for text in argv if text.startswith("--config.")]
+  rest = [text for text in argv if not text.startswith("--config.")]
+  for text in overrides:
+    if "=" not in text:
+      raise Refused(f"--config.{text} has no value; write --config.{text}=VALUE")
+  space, unknown = parser.parse_known_args(rest)
+  if unknown:
+    command = subparser(parser, getattr(space, "command", None))
+    known = sorted({option for action in command._actions for option in action.option_strings})
+    near = difflib.get_close_matches(unknown[0].partition("=")[0], known, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise Refused(f"unknown argument {unknown[0]!r}: {hint}allowed: {', '.join(known)} and --config.KEY=VALUE")
+  return space, overrides
+
+
+def subparser(parser: Parser, name: str | None) -> argparse.ArgumentParser:
+  """The parser of one command."""
+  for action in parser._actions:
+    if isinstance(action, argparse._SubParsersAction) and name in action.choices:
+      return action.choices[name]
+  return parser
+
+
+def positive(text: str) -> int:
+  """Argparse type: an integer of at least 1."""
+  try:
+    value = int(text)
+  except ValueError:
+    value = 0
+  if value < 1:
+    raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
+  return value
+
+
+def real(text: str) -> float:
+  """Argparse type: a finite number of at least 0."""
+  try:
+    value = float(text)
+  except ValueError:
+    value = math.nan
+  if not (math.isfinite(value) and value >= 0):
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
+  return value
+
+
+def workdir(given: str | None, command: str, name: str) -> Path:
+  """The workdir asked for, or ./assay-results/<command>-<name>."""
+  if given is not None and (not given or "\0" in given):
+    raise Refused(f"--workdir={given!r} is not a folder's name; leave it out for ./assay-results")
+  return Path(given) if given is not None else Path("assay-results") / f"{command}-{Path(name).stem}"
+
+
+def shadowed() -> None:
+  """Refuses to start when another package answers to one of our generic names."""
+  import importlib.util
+
+  ours = Path(__file__).resolve().parent.parent
+  for name in ("model", "train", "configs", "experiments"):
+    found = importlib.util.find_spec(name)
+    origin = Path(found.origin).resolve() if found and found.origin else None
+    if origin != ours / name / "__init__.py":
+      raise Refused(
+        f"the package {name!r} comes from {origin or 'nowhere'}, not from {ours}; run from another folder or remove it"
+      )
+
+
+def wants_json(argv: Sequence[str] = sys.argv) -> bool:
+  """Whether stdout must hold one JSON document."""
+  return "--json" in argv

@@ -1,0 +1,131 @@
+"""From finished studies and rows to a report, its stored data and the table on the terminal."""
+
+import dataclasses
+import json
+import math
+import re
+import statistics
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments import atomic, cards, ledger, stamp
+from experiments.claim import Claim, Trial
+from experiments.claims import catalog
+from experiments.report import ArmData, Comparison, Outcome, Report, StudyPlot
+from experiments.store import Store, number
+from experiments.study import Arm, Finished
+
+NUMBER = re.compile(r"\s*\S+=([0-9.]+)(?=\s|$)")
+
+
+def claims_report(found, claims: Sequence[Claim], tier: str, store: Store, backend: Mapping, seconds: float) -> Report:
+  """The report of `assay reproduce`: verdicts, studies, contradictions, and the runs that did not train."""
+  readers: dict[str, list[str]] = {}
+  for claim in claims:
+    if isinstance(claim.experiment, Trial):
+      readers.setdefault(claim.experiment.study.name, []).append(claim.id)
+  chosen = {claim.id for claim in claims}
+  return Report(
+    title="Claims about attention, assayed",
+    rows=ledger.plain(found.rows),
+    claims=[cards.claim(claim) for claim in claims],
+    studies=[study_plot(done, store, readers.get(done.study.name, [])) for done in found.studies],
+    contradictions=[entry for entry in catalog.contradictions() if {entry[0], entry[1]} <= chosen],
+    meta=meta(f"assay reproduce --tier={tier}", backend, seconds, tier=tier),
+    outcomes=[outcome for done in found.studies for outcome in failures(done)],
+  )
+
+
+def meta(command: str, backend: Mapping, seconds: float, **more) -> dict[str, Any]:
+  """What a report's head says of where and when it was made."""
+  return {
+    "command": command,
+    "device": backend.get("device", "cpu"),
+    "device_name": backend.get("device_name", ""),
+    "date": time.strftime("%Y-%m-%d"),
+    "seconds": round(seconds, 1),
+    "versions": stamp.versions(),
+    **more,
+  }
+
+
+def study_plot(done: Finished, store: Store, readers: Sequence[str] = ()) -> StudyPlot:
+  """A study's arms as the report draws them."""
+  plan = done.study
+  return StudyPlot(
+    name=f"{plan.name} ({done.tier})",
+    title=plan.name.replace("-", " "),
+    x_label=plan.x,
+    y_label=plan.metric,
+    arms=[arm_data(arm, plan.metric, plan.better, store) for arm in done.arms.values()],
+    claims=list(readers),
+  )
+
+
+def arm_data(arm: Arm, metric: str, better: str, store: Store, cost: Mapping[str, float] | None = None) -> ArmData:
+  """One arm; the first number of its name ("heads=4") is its x, the rest of the name its group."""
+  match = NUMBER.search(arm.name)
+  group = NUMBER.sub("", arm.name, count=1).strip() if match else arm.name
+  column = "accuracy" if better == "max" else "loss"
+  return ArmData(
+    name=arm.name,
+    group=group,
+    x=float(match.group(1)) if match else None,
+    values=[result["measures"].get(metric, math.nan) for result in arm.results],
+    curves=[[(row["step"], row[column]) for row in store.curve(key) if column in row] for key in arm.keys],
+    tuning=arm.tuning,
+    chosen_lr=arm.lr,
+    edge=arm.on_edge,
+    diverged=arm.count("diverged"),
+    stalled=arm.count("stalled"),
+    failed=arm.count("failed"),
+    cost={**(cost or {}), "step_seconds": pace(arm.results)},
+  )
+
+
+def pace(results: Sequence[Mapping[str, Any]]) -> float:
+  """Median seconds per step of these runs; NaN where none was long enough to tell."""
+  found = [float(number(result.get("step_seconds", math.nan))) for result in results]
+  found = [value for value in found if math.isfinite(value)]
+  return statistics.median(found) if found else math.nan
+
+
+def failures(done: Finished) -> list[Outcome]:
+  """Reporting runs that diverged, stalled or failed."""
+  return [
+    Outcome(done.study.name, arm.name, arm.lr, seed, result["status"], result["cause"] or "")
+    for arm in done.arms.values()
+    for seed, result in zip(done.study.reporting, arm.results, strict=True)
+    if result["status"] != "done"
+  ]
+
+
+def write(root: Path, report: Report) -> Path:
+  """report.html, and report.json from which `assay report` draws it again."""
+  from experiments.report import build
+
+  atomic.write_json(root / "report.json", dataclasses.asdict(report))
+  path = root / "report.html"
+  atomic.write_text(path, build.html(report))
+  return path
+
+
+def read(root: Path) -> Report:
+  """The stored report data of a workdir."""
+  data = ledger.numbers(json.loads((root / "report.json").read_text()))
+  studies = [
+    StudyPlot(**(study | {"arms": [ArmData(**arm) for arm in study["arms"]]})) for study in data.pop("studies")
+  ]
+  comparisons = [Comparison(**entry) for entry in data.pop("comparisons")]
+  outcomes = [Outcome(**entry) for entry in data.pop("outcomes")]
+  return Report(**data, studies=studies, comparisons=comparisons, outcomes=outcomes)
+
+
+def show(table) -> None:
+  """Prints a rich table, wide enough to read when stdout is a file."""
+  from rich.console import Console
+
+  Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160).print(table)
