@@ -1,0 +1,83 @@
+"""What probes share: recorded forward passes, who could see whom, and which token holds the answer to a question.
+
+Everything here is traceable; a probe compiles one function of (graph, state, batch) and calls it for every trial.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from experiments.probes.subject import Subject
+from model.language import Inputs
+from model.see import See, everything
+from train.tasks.recall import Recall
+from train.tasks.task import Batch
+
+
+class Layer(NamedTuple):
+  """One place of attention: weights (B, H, T, S), with S keys, and head outputs before W_O (B, T, H, Dv)."""
+
+  weights_BHTS: jax.Array
+  out_BTHD: jax.Array
+
+
+def split(model: nnx.Module) -> tuple[nnx.GraphDef, nnx.State]:
+  """A model as (static graph, arrays): what a compiled probe takes; trials of one cohort have equal graphs."""
+  return nnx.split(model)
+
+
+def record(model: nnx.Module, inputs: Inputs) -> tuple[jax.Array, dict[str, Layer]]:
+  """Logits (B, T, R, V) and every place of attention by its name ("encoder/0", "decoder/1/cross")."""
+  entries: list = []
+  logits_BTRV, _ = model(inputs, record=entries)
+  return logits_BTRV, {entry["name"]: _layer(entry) for entry in entries}
+
+
+def _layer(entry) -> Layer:
+  weights_BKGTS, out_BTKGD = entry["weights_BKGTS"], entry["out_BTKGD"]
+  B, K, G, T, S = weights_BKGTS.shape
+  return Layer(weights_BKGTS.reshape(B, K * G, T, S), out_BTKGD.reshape(B, T, K * G, -1))
+
+
+def seen(model: nnx.Module, inputs: Inputs, name: str) -> jax.Array:
+  """Booleans (B|1, T, S): which keys a query could attend to at this place, by the model's own rule."""
+  stack = getattr(model, name.split("/")[0])
+  if name.endswith("/cross"):
+    return See(inputs.where, inputs.source_where, everything()).tile()
+  where = inputs.source_where if _reads_source(inputs, name) else inputs.where
+  return See(where, where, stack.rule).tile()
+
+
+def scored(batch: Batch, name: str) -> jax.Array:
+  """Weights (B|1, T): 1 for the queries whose answers count; in the encoder of a pair, every token of the source."""
+  if _reads_source(batch.inputs, name):
+    return (batch.inputs.source_where.segment_BT > 0).astype(jnp.float32)
+  return (batch.weights_BTR > 0).any(-1).astype(jnp.float32)
+
+
+def _reads_source(inputs: Inputs, name: str) -> bool:
+  return inputs.source_BSC is not None and name.startswith("encoder")
+
+
+def asked(batch: Batch) -> jax.Array:
+  """Booleans (B, R, T, S) for a batch of `Recall`: does memory token s hold the key that query t asks in slot r?
+
+  A slot that is empty (noise, or a memory token) asks for nothing. With hops it is the first token of the chain.
+  """
+  tokens_BTC = batch.inputs.tokens_BTC
+  held_BS, query_BTR = tokens_BTC[:, :, 0], tokens_BTC[:, :, 2:]
+  match_BTRS = (query_BTR[..., None] == held_BS[:, None, None, :]) & (query_BTR > 0)[..., None]
+  return match_BTRS.transpose(0, 2, 1, 3)
+
+
+def asks(subject: Subject) -> bool:
+  """Is the task one of which `asked` knows the answers?"""
+  return isinstance(subject.task, Recall)
+
+
+def average(parts: list) -> dict:
+  """Mean over batches of equal size, as floats on the host."""
+  host = jax.device_get(parts)
+  return jax.tree.map(lambda *leaves: float(sum(leaves) / len(leaves)), *host)
