@@ -3,6 +3,7 @@
 Every text passes jinja2's autoescape; the same report gives the same bytes.
 """
 
+import functools
 from pathlib import Path
 
 from experiments.report import Report, numbers, verdicts, views
@@ -37,6 +38,7 @@ def html(report: Report) -> str:
   )
 
 
+@functools.cache
 def environment(escape: bool = True):
   """The templates beside this file; `escape` is off for Markdown, whose renderer escapes by itself."""
   import jinja2

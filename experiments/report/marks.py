@@ -130,7 +130,7 @@ def picture(paint: Callable, prefix: str, label: str, height: float = SIZE[1]) -
     warnings.simplefilter(
       "ignore", UserWarning
     )  # a glyph missing in matplotlib's font: the reader's browser has its own
-    figure = Figure(figsize=(SIZE[0], height), layout="constrained")
+    figure = Figure(figsize=(SIZE[0], height))
     FigureCanvasSVG(figure)
     ax = figure.add_subplot()
     ax.spines[["top", "right", "left"]].set_visible(False)
@@ -138,9 +138,25 @@ def picture(paint: Callable, prefix: str, label: str, height: float = SIZE[1]) -
     paint(ax)
     for artist in itertools.chain(ax.lines, ax.collections, ax.patches, ax.texts):
       artist.set_clip_on(False)
+    _margins(figure, ax, height)
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
   return svg.tidy(text.getvalue(), prefix, numbers.plain(label))
+
+
+def _margins(figure, ax, height: float) -> None:
+  """Room for the longest label on the left; measured once, where matplotlib's own layout draws everything twice."""
+  from matplotlib.font_manager import FontProperties
+  from matplotlib.textpath import text_to_path
+
+  font = FontProperties(size=12)
+  low, high = sorted(ax.get_ylim())
+  ticks = zip(ax.get_yticks(), ax.get_yticklabels(), strict=True)
+  labels = [label.get_text() for tick, label in ticks if low <= tick <= high]
+  widths = [text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] for text in labels]
+  left, bottom = 10 + max(widths, default=0.0), 40
+  width, tall = 72 * SIZE[0], 72 * height
+  figure.subplots_adjust(left=left / width, right=1 - 8 / width, top=1 - 10 / tall, bottom=bottom / tall)
 
 
 def seeds(ax, x: Sequence[float], y: Sequence[float], style: Style) -> None:

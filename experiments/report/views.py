@@ -168,9 +168,14 @@ def costs(studies: Sequence[StudyPlot]) -> dict | None:
     for name in names:
       ours, first = numbers.value(arm.cost.get(name)), numbers.value(arms[0].cost.get(name))
       ratio = f"×{numbers.number(ours / first)}" if arm is not arms[0] and first and math.isfinite(ours / first) else ""
-      cells.append((numbers.quantity(arm.cost.get(name), COSTS.get(name, ("", ""))[1]), ratio))
+      text = numbers.number(ours) if 1 <= ours < 1e6 and name == "parameters" else numbers.quantity(ours, _unit(name))
+      cells.append((text, ratio))
     lines.append((arm.name, cells))
   return {"heads": [COSTS.get(name, (name.replace("_", " "), ""))[0] for name in names], "lines": lines}
+
+
+def _unit(cost: str) -> str:
+  return COSTS.get(cost, ("", ""))[1]
 
 
 def contradictions(report: Report, items: Mapping, best: Mapping) -> list[dict]:
