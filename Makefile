@@ -11,7 +11,7 @@ WORKERS ?= 2
 FAST := not slow and not gpu and not service
 RUN := $(VENV)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-PIP := $(RUN) -m pip install --quiet --constraint constraints.txt
+PIP := $(RUN) -m pip install --quiet --no-compile --constraint constraints.txt
 
 # Without PYTHON= an environment that works is kept, whatever made it.
 IDENTITY := -c 'import sys; print(sys.version_info[:3], sys.base_prefix)'
