@@ -31,14 +31,14 @@ endif
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help install data reproduce test test-slow lint ledger bench clean anew
+.PHONY: help install data reproduce test test-slow lint ledger clean anew
 
 help:
 	@echo "make reproduce [TIER=quick] [CLAIMS=...]  claims to verdicts, from a fresh machine to the report"
 	@echo "make install    the environment in $(VENV) with everything for development; make data: the text corpora only"
 	@echo "make test       the fast tests; make test-slow: the slow ones too"
 	@echo "make lint       ruff and pyright;  make ledger: is the committed evidence up to date"
-	@echo "make bench      the measurements;  make clean: removes what make made, results apart"
+	@echo "make clean      removes what make made, results apart"
 	@echo "PYTHON=/path/to/python chooses the interpreter (3.11 or later)"
 
 $(VENV)/.made: $(AGAIN)
@@ -87,9 +87,6 @@ lint: $(VENV)/.dev
 
 ledger: $(VENV)/.core $(VENV)/.data
 	$(VENV)/bin/assay ledger check
-
-bench: $(VENV)/.test $(VENV)/.data
-	$(VENV)/bin/assay bench all $(ARGS)
 
 clean:
 	rm -rf $(VENV) .cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
