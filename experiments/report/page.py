@@ -101,19 +101,22 @@ def table(rows: Sequence[Mapping]):
   return made
 
 
-def explain(claim: Mapping, row: Mapping | None = None, level: float | None = None) -> str:
-  """`assay explain ID`: what the document states, how it is tested and, where there is one, the verdict.
+def explain(claim: Mapping, *rows: Mapping | None, level: float | None = None) -> str:
+  """`assay explain ID`: what the document states, how it is tested and the verdict of each of its rows.
 
-  `claim` is an item of `assay list claims`; `level` is the one-sided level of its test, else the row's own is shown.
+  `claim` is an item of `assay list claims`; `level` is the one-sided level of its test, else the rows' own is shown.
   """
+  found = [row for row in rows if row and row["verdict"] != "untested"]
   title = verdicts.GROUPS.get(claim["group"], "")
   lines = [f"{claim['id']}: {title}" if title else claim["id"], ""]
   lines += [f"The document states ({claim['document']}; {claim['place']})", *_wrapped(claim["statement"]), ""]
-  lines += ["How it is tested", *_method(claim, row, level)]
+  lines += ["How it is tested", *_method(claim, found, level)]
   lines += [line for text in verdicts.literature(claim) for line in _field("published", text)]
   if claim.get("note"):
     lines += ["", *_wrapped(claim["note"])]
-  lines += ["", *_found(row)]
+  for row in found:
+    lines += ["", *_found(row)]
+  lines += [] if found else ["", "No verdict yet."]
   return "\n".join(lines) + "\n"
 
 
@@ -207,13 +210,12 @@ def _field(name: str, text: str) -> list[str]:
   return textwrap.wrap(numbers.plain(text), WIDTH, initial_indent=f"  {name:<12}", subsequent_indent=" " * 14)
 
 
-def _method(claim: Mapping, row: Mapping | None, level: float | None) -> list[str]:
+def _method(claim: Mapping, rows: Sequence[Mapping], level: float | None) -> list[str]:
   rule = claim.get("rule") or ""
   meaning = "; ".join(text for code, text in RULES.items() if code in rule)
   minimum = claim.get("minimum_effect")
-  level = (
-    level if level is not None else next((t["alpha"] for t in (row or {}).get("tests") or () if t.get("alpha")), None)
-  )
+  if level is None:
+    level = next((test["alpha"] for row in rows for test in row.get("tests") or () if test.get("alpha")), None)
   card = f", card {claim['config']}" if claim.get("config") else ""
   fields = [
     ("evidence", f"{claim['evidence']} ({claim['nature']}){card}"),
@@ -227,9 +229,7 @@ def _method(claim: Mapping, row: Mapping | None, level: float | None) -> list[st
   return [line for name, text in fields if text for line in _field(name, text)]
 
 
-def _found(row: Mapping | None) -> list[str]:
-  if row is None or row["verdict"] == "untested":
-    return ["No verdict yet."]
+def _found(row: Mapping) -> list[str]:
   stale = ", stale: its code has changed since" if row.get("stale") else ""
   lines = [f"Verdict: {row['verdict']} ({row.get('tier')}, {row.get('device')}{stale})"]
   lines += _wrapped(row["condition"]) if row.get("condition") else []

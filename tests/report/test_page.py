@@ -107,6 +107,13 @@ def test_explain_tells_the_claim_its_test_and_its_verdict():
   assert all(len(line) <= page.WIDTH for line in text.splitlines())
 
 
+def test_explain_tells_the_claim_once_and_every_row():
+  text = page.explain(samples.claim(), samples.row(), samples.row(verdict="refuted", tier="quick"))
+  assert text.count("Several heads") == 1
+  assert text.count("Verdict: ") == 2
+  assert "0.0029, one-sided" in text  # the level of the rows themselves
+
+
 def test_explain_before_anything_ran():
   given = samples.claim(rule=None, minimum_effect=None, config=None, tiers=[])
   assert page.explain(given).endswith("No verdict yet.\n")
