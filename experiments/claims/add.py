@@ -1,0 +1,116 @@
+"""Additive against dot-product attention: speed, cost, quality, spread."""
+
+from experiments.claim import Claim, Literature
+
+_BRITZ = (
+  Literature(
+    "22.03; 22.33; 21.78; 18.22", "BLEU, unscaled dot at 128; 256; 512; 1024", "Britz et al. 2017", checked=True
+  ),
+  Literature("22.23; 22.33; 22.47; 22.10", "BLEU, additive at 128; 256; 512; 1024", "Britz et al. 2017", checked=True),
+)
+
+CLAIMS = (
+  Claim(
+    "ADD-1",
+    "D4",
+    "D4a-3",
+    "Dot-product attention was preferred to additive attention for its speed.",
+    "measured",
+    "bench",
+    "ratio of times, forward and backward, by key width and length, best implementation of each",
+    contradicts=("ADD-2",),
+    literature=(Literature("much faster and more space-efficient", "in practice", "Vaswani et al. 2017, 3.2.1"),),
+  ),
+  Claim(
+    "ADD-2",
+    "D4",
+    "D4a-3",
+    "Taken as a whole, additive attention costs about as much computation as dot-product attention.",
+    "exact",
+    "check",
+    "ratio of FLOPs by key width and length, for tanh counted as 1 to 20",
+    contradicts=("ADD-1", "ADD-3"),
+  ),
+  Claim(
+    "ADD-3",
+    "D4",
+    "D4b-2",
+    "A score costs a number of operations linear in the key width for the dot product and quadratic for addition.",
+    "exact",
+    "check",
+    "exponent of FLOPs per pair in the key width, projections counted once per token",
+    contradicts=("ADD-2",),
+  ),
+  Claim(
+    "ADD-4",
+    "D4",
+    "D4a-3",
+    "The wider the keys, the more additive attention gains on dot-product attention.",
+    "empirical",
+    "trial",
+    "interaction of mechanism and key width on area under the accuracy curve, against unscaled and scaled dot",
+    contradicts=("ADD-5", "ADD-6a", "ADD-6b"),
+    literature=_BRITZ,
+  ),
+  Claim(
+    "ADD-5",
+    "D4",
+    "D4b-2",
+    "Dot-product attention usually gives better results than additive attention.",
+    "empirical",
+    "trial",
+    "majority over a grid of key widths and tasks fixed beforehand, on quality below the ceiling",
+    contradicts=("ADD-4",),
+    literature=(
+      *_BRITZ,
+      Literature("6.25; 6.27", "validation loss, Bahdanau; Luong, one run", "tensor2tensor PR 377", checked=True),
+    ),
+  ),
+  Claim(
+    "ADD-6a",
+    "D4",
+    "D4b-2",
+    "At initialization additive attention spreads its weights more evenly than dot-product attention.",
+    "exact",
+    "check",
+    "normalized entropy of the weights at initialization, against scaled and unscaled dot",
+    contradicts=("ADD-4",),
+  ),
+  Claim(
+    "ADD-6b",
+    "D4",
+    "D4b-2",
+    "After training additive attention still spreads its weights more evenly than dot-product attention.",
+    "empirical",
+    "probe",
+    "normalized entropy and mass on the right key, at equal step and at equal loss",
+    contradicts=("ADD-4",),
+  ),
+  Claim(
+    "ADD-7",
+    "D4",
+    "D4a-3",
+    "The addition in additive attention is cheap by itself.",
+    "exact",
+    "check",
+    "FLOPs per pair of the sum alone, and with tanh and read-out",
+  ),
+  Claim(
+    "ADD-8",
+    "D4",
+    "D4a-3",
+    "An additive score amounts to a network with one hidden layer on query and key.",
+    "exact",
+    "check",
+    "difference between the additive score and such a network on the joined vectors",
+  ),
+  Claim(
+    "ADD-9",
+    "D4",
+    "D4b-2",
+    "Additive attention does worse because its weights are too even.",
+    "empirical",
+    "trial",
+    "gap to scaled dot with and without a gain that brings the entropy of additive scores to that of dot",
+  ),
+)

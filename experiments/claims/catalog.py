@@ -1,0 +1,168 @@
+"""All claims, in the order of the documents: one file of this folder per group, found on the disk.
+
+Documents: D0 quiz, D1 flash cards, D2a and D2b two lists of answers, D3 study guide, D4a and D4b interview answers.
+"""
+
+import difflib
+import functools
+import importlib
+import importlib.util
+import itertools
+import re
+import sys
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from experiments.claim import EVIDENCE, NATURES, Claim
+from model.errors import Refused
+
+ID = re.compile(r"[A-Z0-9]+-[A-Z0-9]+[a-z]?")
+DOCUMENTS = ("D0", "D1", "D2", "D3", "D4", "extension")  # an extension is a further question of our own
+LONGEST = 30  # words of a statement
+
+# Every place that a claim can come from, in order.
+PLACES = (
+  *(f"D0-{item}" for item in range(1, 6)),
+  *(f"D1-{card}" for card in range(1, 23)),
+  *(f"D2a-{question}" for question in range(1, 11)),
+  *(f"D2b-{question}" for question in range(1, 13)),
+  "D3-definition",
+  *(f"D3-fact-{fact}" for fact in range(1, 6)),
+  *(f"D3-answer-{answer}" for answer in range(1, 4)),
+  *(f"D4a-{question}" for question in range(1, 5)),
+  *(f"D4b-{question}" for question in range(1, 4)),
+)
+
+# Where the documents disagree with each other: claims of one side, claims of the other, what they disagree on.
+DISAGREEMENTS = (
+  (("MECH-5",), ("SCALE-8",), "scores divided by the root of the key width, or not"),
+  (("HEAD-17",), ("HEAD-4a", "HEAD-4b"), "several heads: efficient, or costly"),
+  (("HEAD-7a",), ("HEAD-11",), "several heads: essential, or a number to tune"),
+  (("OPT-1",), ("OPT-7",), "the learning rate first rises, or only falls"),
+  (("ADD-1",), ("ADD-2",), "dot-product attention for its speed, or as costly as additive"),
+  (("NORM-5",), ("NORM-2", "NORM-3"), "the norm stands after the sublayer, and yet steadies gradients and training"),
+  (("POS-2",), ("POS-3",), "positions tell the order of tokens, or their distances"),
+  (("ADD-3",), ("ADD-2",), "additive scores: quadratic in the key width, or as costly as dot"),
+  (("ADD-4",), ("ADD-5", "ADD-6a", "ADD-6b"), "wide keys favor additive attention, or dot is usually better"),
+  (("SCALE-2",), ("SCALE-5",), "unscaled gradients vanish, or explode"),
+  (("RNN-5",), ("CTX-1",), "efficient on long sequences, or quadratic in their length"),
+  (("RNN-7a",), ("CTX-3",), "who has the fixed context: recurrent networks, or Transformers"),
+  (("MECH-15",), ("GB-5",), "a Transformer is encoder and decoder, or either of them alone"),
+)
+
+_own: dict[str, Claim] = {}  # claims of users' files, once selected
+
+
+@functools.cache
+def all_claims() -> tuple[Claim, ...]:
+  """Every claim of ours: by document (extensions last), then place, then id."""
+  found = []
+  for path in Path(__file__).parent.glob("*.py"):
+    if path.stem != "catalog" and not path.stem.startswith("_"):
+      found += importlib.import_module(f"{__package__}.{path.stem}").CLAIMS
+  return tuple(sorted(found, key=_order))
+
+
+def by_id(identifier: str) -> Claim:
+  """The claim with this id, one of ours or of a file selected before; Refused with a suggestion if there is none."""
+  claims = {claim.id: claim for claim in (*all_claims(), *_own.values())}
+  if identifier not in claims:
+    raise Refused(_unknown(identifier, claims))
+  return claims[identifier]
+
+
+def group(name: str) -> tuple[Claim, ...]:
+  """The claims of a group ("HEAD"), in document order; Refused with a suggestion if there is none."""
+  found = tuple(claim for claim in (*all_claims(), *_own.values()) if claim.group == name)
+  if not found:
+    raise Refused(_unknown(name, groups()))
+  return found
+
+
+def groups() -> tuple[str, ...]:
+  """The names of all groups, in the order in which the documents come to them."""
+  return tuple(dict.fromkeys(claim.group for claim in all_claims()))
+
+
+def contradictions() -> list[tuple[str, str, str]]:
+  """Pairs of claims that cannot both be right, and what they disagree on."""
+  pairs = ((itertools.product(one, other), subject) for one, other, subject in DISAGREEMENTS)
+  return [(a, b, subject) for product, subject in pairs for a, b in product]
+
+
+def select(names: Iterable[str]) -> list[Claim]:
+  """Claims by id ("MECH-11a"), id without its part ("MECH-11"), group ("HEAD") or file (path/to/mine.py).
+
+  Ours come in document order, each once, then those of files; without any name, all of ours. Case does not matter.
+  """
+  names = list(names)
+  chosen: dict[str, Claim] = {}
+  for name in names:
+    for claim in _named(name):
+      chosen[claim.id] = claim
+  ours = [claim for claim in all_claims() if claim.id in chosen or not names]
+  return ours + [claim for claim in chosen.values() if claim.id in _own]
+
+
+def _named(name: str) -> Sequence[Claim]:
+  if name.endswith(".py") or "/" in name:
+    return _from_file(Path(name).expanduser())
+  wanted = name.lower()
+  known = (*all_claims(), *_own.values())
+  for match in (lambda c: c.id.lower(), lambda c: re.sub("[a-z]$", "", c.id).lower(), lambda c: c.group.lower()):
+    found = [claim for claim in known if match(claim) == wanted]
+    if found:
+      return found
+  raise Refused(_unknown(name, [*groups(), *(claim.id for claim in known)]))
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+  near = difflib.get_close_matches(name.upper(), list(known), n=1, cutoff=0.5)
+  hint = f"did you mean {near[0]}? " if near else ""
+  return f"no claim or group {name!r}; {hint}`assay list claims` shows all, groups are {', '.join(groups())}"
+
+
+def _order(claim: Claim) -> tuple:
+  place = claim.place.split("; ")[0]
+  number = re.findall(r"\d+|\D+", claim.id.split("-", 1)[1])
+  natural = [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in number]
+  return DOCUMENTS.index(claim.document), PLACES.index(place), claim.group, natural
+
+
+def _from_file(path: Path) -> list[Claim]:
+  """CLAIMS of a user's file; every fault in it is told in one line."""
+  if path.suffix != ".py" or not path.is_file():
+    raise Refused(f"there is no file {path} of claims; `assay new claim NAME` writes one")
+  name = f"user_claims_{zlib.crc32(str(path.resolve()).encode()):08x}"
+  spec = importlib.util.spec_from_file_location(name, path)
+  assert spec
+  assert spec.loader
+  module = sys.modules[name] = importlib.util.module_from_spec(spec)
+  try:
+    spec.loader.exec_module(module)
+  except Exception as error:
+    raise Refused(f"{path} cannot be read: {type(error).__name__}: {' '.join(str(error).split())}") from error
+  claims = getattr(module, "CLAIMS", None)
+  if not isinstance(claims, tuple | list) or not claims or not all(isinstance(claim, Claim) for claim in claims):
+    raise Refused(f"{path} has no CLAIMS, a tuple of Claim; `assay new claim NAME` writes an example")
+  for claim in claims:
+    _check(claim, path)
+  if len({claim.id for claim in claims}) < len(claims):
+    raise Refused(f"{path} uses one id for two claims: {', '.join(claim.id for claim in claims)}; give each its own")
+  _own.update({claim.id: claim for claim in claims})
+  return list(claims)
+
+
+def _check(claim: Claim, path: Path) -> None:
+  """Refuses a user's claim that the ledger could not tell from ours, or could not show."""
+  if not ID.fullmatch(claim.id):
+    raise Refused(f"{path}: id {claim.id!r} is not like MINE-1 or MINE-1a; use capitals, digits and one hyphen")
+  if claim.group in groups():
+    raise Refused(f"{path}: group {claim.group} of {claim.id} is one of ours; choose another, such as MINE")
+  for field, allowed in (("document", DOCUMENTS), ("nature", NATURES), ("evidence", EVIDENCE)):
+    if getattr(claim, field) not in allowed:
+      raise Refused(f"{path}: {field} {getattr(claim, field)!r} of {claim.id}; use one of {', '.join(allowed)}")
+  words = len(claim.statement.split())
+  if words > LONGEST:
+    raise Refused(f"{path}: the statement of {claim.id} has {words} words; use {LONGEST} at most")
