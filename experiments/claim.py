@@ -121,7 +121,13 @@ class Study:
   probes: tuple[str, ...] = ()
   tuning: tuple[int, ...] = (0, 1, 2)
   reporting: tuple[int, ...] = tuple(range(100, 112))
+  lean: tuple[str, ...] = ()  # the arms that the quick tier runs; all when empty
   x: str = ""  # what the arms vary, for the report's axis ("heads", "key width")
+
+  def arms_at(self, tier: str) -> Mapping[str, Mapping[str, object]]:
+    """The arms that run at a tier: all of them, or the lean ones at quick."""
+    chosen = self.lean if tier == "quick" and self.lean else tuple(self.arms)
+    return {name: self.arms[name] for name in chosen}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """`assay`: thin; every subcommand is one module of experiments/commands, imported when it is asked for."""
 
 import contextlib
-import json
 import os
 import sys
 import traceback
@@ -9,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from experiments import flags
+from experiments import atomic, flags
 from model.errors import Refused
 
 PROG = "assay"
@@ -22,11 +21,11 @@ def parser() -> flags.Parser:
   top = flags.Parser(prog=PROG, description="Is that claim about attention true? Turns claims into verdicts.")
   commands = top.add_subparsers(dest="command", metavar="command", required=True, parser_class=flags.Parser)
 
-  def add(name: str, text: str, *, config=False, workdir=False, jobs=False):
+  def add(name: str, text: str, *, config: bool = False, workdir=False, jobs=False):
     sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
     sub.add_argument("--json", action="store_true", help="one JSON document on stdout")
     if config:
-      sub.add_argument("--config", required=config == "required", help="card, path.py or WORKDIR/config.json")
+      sub.add_argument("--config", required=True, help="card, path.py or WORKDIR/config.json")
     if workdir:
       sub.add_argument("--workdir", help="where results go (default ./assay-results/...)")
     if jobs:
@@ -36,18 +35,18 @@ def parser() -> flags.Parser:
 
   sub = add("list", "list claims, mechanisms, positions, tasks or configs")
   sub.add_argument("what", choices=LISTS, metavar="what")
-  sub = add("train", "train one model and keep it", config="required", workdir=True, jobs=True)
+  sub = add("train", "train one model and keep it", config=True, workdir=True, jobs=True)
   sub = add("eval", "evaluate a trained model again, from its checkpoint")
   sub.add_argument("workdir", help="the workdir of `assay train`")
   sub.add_argument("--split", choices=("validation", "test"), metavar="split", default="test")
-  sub = add("sweep", "run a card's sweep, or axes given here", config="required", workdir=True, jobs=True)
+  sub = add("sweep", "run a card's sweep, or axes given here", config=True, workdir=True, jobs=True)
   sub.add_argument(
     "--axis", nargs="+", action="extend", default=[], metavar="KEY=V1,V2", help="crossed with each other"
   )
   sub.add_argument("--seeds", type=flags.positive, default=3, help="seeds per point (default 3)")
   sub.add_argument("--dry_run", action="store_true", help="print points, cohorts, sizes and time; run nothing")
   sub.add_argument("--rerun", choices=("stale",), metavar="what", help="stale: run again what older code produced")
-  sub = add("compare", "tune two or more arms alike and tell them apart", config="required", workdir=True, jobs=True)
+  sub = add("compare", "tune two or more arms alike and tell them apart", config=True, workdir=True, jobs=True)
   sub.add_argument("arms", nargs="+", metavar="ARM", help="attention=dot, or KEY=VALUE,KEY=VALUE")
   sub.add_argument("--delta", type=flags.real, default=0.0, help="smallest difference that matters")
   sub.add_argument("--metric", default="auc", help="measure to compare (default auc)")
@@ -97,7 +96,7 @@ def _run(space, overrides: list[str]) -> int:
   command = import_module(f"experiments.commands.{space.command}")
   document, code = command.run(space, overrides)
   if space.json:
-    print(json.dumps(document, sort_keys=True, ensure_ascii=False, allow_nan=False))
+    print(atomic.canonical(document))
   return code
 
 

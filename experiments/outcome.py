@@ -30,7 +30,7 @@ def claims_report(found, claims: Sequence[Claim], tier: str, store: Store, backe
   chosen = {claim.id for claim in claims}
   return Report(
     title="Claims about attention, assayed",
-    rows=ledger.plain(found.rows),
+    rows=found.rows,
     claims=[cards.claim(claim) for claim in claims],
     studies=[study_plot(done, store, readers.get(done.study.name, [])) for done in found.studies],
     contradictions=[entry for entry in catalog.contradictions() if {entry[0], entry[1]} <= chosen],

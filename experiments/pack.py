@@ -44,7 +44,7 @@ def run(
   pack: Pack,
   cohort: Cohort,
   *,
-  stamp: Mapping[str, Any],
+  stamp: dict[str, Any],
   keep: bool = False,
   stop: Callable[[], bool] = lambda: False,
   progress: Callable[[int], None] = lambda step: None,
@@ -101,7 +101,7 @@ def run(
   return True
 
 
-def fail(store: Store, pack: Pack, cause: str, stamp: Mapping[str, Any]) -> None:
+def fail(store: Store, pack: Pack, cause: str, stamp: dict[str, Any]) -> None:
   """Records that the pack's trials failed, and why; the next command tries them again."""
   for key, config in zip(pack.keys, pack.configs, strict=True):
     store.begin(key, config, store.curve(key))

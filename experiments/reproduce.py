@@ -47,7 +47,7 @@ def planned(claims: Sequence[Claim], tier: str) -> list[dict[str, Any]]:
   named = {c.experiment.run: at[c.id] for c in claims if at[c.id] and isinstance(c.experiment, Check | Bench)}
   items = [{"name": name, "tier": own, "trials": 0, "steps": 0} for name, own in named.items()]
   for plan, own in _studies(claims, at).values():
-    trials = len(plan.arms) * (len(plan.grid) * len(plan.tuning) + len(plan.reporting))
+    trials = len(plan.arms_at(own)) * (len(plan.grid) * len(plan.tuning) + len(plan.reporting))
     steps = study.point(plan, own, next(iter(plan.arms)), lr=plan.grid[0], seed=0, split="test")["train"]["steps"]
     items.append({"name": plan.name, "tier": own, "trials": trials, "steps": trials * steps})
   return items
@@ -71,9 +71,12 @@ def names(test: Test) -> set[str]:
 
 def _studies(claims: Iterable[Claim], at: Mapping[str, str | None]) -> dict[Any, tuple[Any, str]]:
   """Each (study, tier) once, whatever the number of claims that read it."""
-  pairs = [(c.experiment.study, at[c.id]) for c in claims if at[c.id] and isinstance(c.experiment, Trial)]
   wanted: dict[Any, tuple[Any, str]] = {}
-  for item, tier in pairs:
+  for claim in claims:
+    tier = at[claim.id]
+    if not tier or not isinstance(claim.experiment, Trial):
+      continue
+    item = claim.experiment.study
     held = wanted.setdefault((item.name, tier), (item, tier))
     if held[0] != item:
       raise ValueError(f"two different studies are named {item.name!r}")
@@ -82,9 +85,9 @@ def _studies(claims: Iterable[Claim], at: Mapping[str, str | None]) -> dict[Any,
 
 def _row(claim: Claim, tier: str | None, samples, finished, runner: Runner) -> dict[str, Any]:
   device = runner.backend.get("device", "cpu")
-  common = {"versions": stamp.versions()}
+  versions = stamp.versions()
   if tier is None or claim.experiment is None:
-    return ledger.row(claim, "none", device, verdict.verdict(claim, None, 1.0), **common)
+    return ledger.row(claim, "none", device, verdict.verdict(claim, None, 1.0), versions=versions)
   alpha = verdict.level(catalog.group(claim.group))
   config_sha256 = hash_of(_declared(claim, tier))
   if isinstance(claim.experiment, Trial):
@@ -95,7 +98,7 @@ def _row(claim: Claim, tier: str | None, samples, finished, runner: Runner) -> d
   run = {"device_name": runner.backend.get("device_name", ""), "pack_width": 1}
   decided = verdict.verdict(claim, found, alpha)
   return ledger.row(
-    claim, tier, device, decided, arms=arms, config_sha256=config_sha256, code_files=files, run=run, **common
+    claim, tier, device, decided, arms=arms, config_sha256=config_sha256, code_files=files, run=run, versions=versions
   )
 
 
@@ -107,7 +110,7 @@ def _declared(claim: Claim, tier: str) -> dict[str, Any]:
   plan = experiment.study
   shared = {"card": plan.card, "metric": plan.metric, "better": plan.better, "grid": list(plan.grid)}
   seeds = {"tuning": list(plan.tuning), "reporting": list(plan.reporting)}
-  points = {arm: study.point(plan, tier, arm, lr=plan.grid[0], seed=0, split="test") for arm in plan.arms}
+  points = {arm: study.point(plan, tier, arm, lr=plan.grid[0], seed=0, split="test") for arm in plan.arms_at(tier)}
   return {"test": repr(experiment.test), "points": points, **shared, **seeds}
 
 
@@ -116,7 +119,7 @@ def _trial_row(claim: Claim, tier: str, alpha: float, config_sha256: str, done: 
   plan, test = done.study, claim.experiment.test
   wanted = sorted(names(test))
   used = list(dict.fromkeys(name.partition(":")[0] for name in wanted))
-  arms = [done.arms[name] for name in plan.arms if name in used]
+  arms = [done.arms[name] for name in done.arms if name in used]
   decided = verdict.verdict(claim, done.samples(wanted), alpha, edge=any(arm.on_edge for arm in arms))
   if any(arm.count("failed") for arm in arms):
     decided |= {"verdict": "inconclusive", "condition": None, "reason": "a trial failed; run the command again."}

@@ -49,8 +49,10 @@ class Worker:
   def __init__(self, root: Path, core: int, options: Options, inbox: queue.Queue):
     keep = "keep" if options.keep else "drop"
     command = [sys.executable, "-m", "experiments.worker", str(root), str(core), keep, options.profile]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    self.process = subprocess.Popen(command, text=True, bufsize=1, start_new_session=True, **pipes)
+    pipe = subprocess.PIPE
+    self.process = subprocess.Popen(
+      command, text=True, bufsize=1, start_new_session=True, stdin=pipe, stdout=pipe, stderr=pipe
+    )
     self.cohort = ""
     self.request: dict[str, Any] | None = None
     self.noise: collections.deque[str] = collections.deque(maxlen=20)

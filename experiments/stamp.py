@@ -18,7 +18,7 @@ def code(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=256)
-def _code(files: tuple[Path, ...]) -> str:
+def _code(files: tuple[str, ...]) -> str:
   return digest.code_sha256(files)
 
 

@@ -45,7 +45,7 @@ class Finished:
   study: Study
   tier: str
   arms: Mapping[str, Arm]
-  configs_tried: int
+  runs_tried: int  # arms times learning rates
 
   @property
   def failed(self) -> int:
@@ -69,12 +69,14 @@ def finite(result: Result, measure: str, better: str) -> float:
 
 
 def point(study: Study, tier: str, arm: str, *, lr: float, seed: int, split: str) -> dict[str, Any]:
-  """The resolved config of one trial. Probes run on reporting trials only."""
+  """The resolved config of one trial. Probes and decoding belong to reporting trials only."""
   settings: dict[str, Any] = {**study.tiers[tier], **study.arms[arm]}
   settings |= {"optim.lr": lr, "seed": seed, "eval.split": split}
   config = override.load(study.card, settings)
   resolved = override.resolve(config)
-  return resolved | {"probes": list(study.probes) if split == "test" else []}
+  if split == "test":
+    return resolved | {"probes": list(study.probes)}
+  return resolved | {"probes": [], "eval": resolved["eval"] | {"judge": False}}
 
 
 def run(studies: Sequence[tuple[Study, str]], runner: Runner) -> list[Finished]:
@@ -85,7 +87,7 @@ def run(studies: Sequence[tuple[Study, str]], runner: Runner) -> list[Finished]:
   if grown != list(grids):
     tuned = _tune(studies, grown, runner)
   chosen = [
-    {arm: _best(study, means[arm]) for arm in study.arms} for (study, _), means in zip(studies, tuned, strict=True)
+    {a: _best(plan, rates) for a, rates in means.items()} for (plan, _), means in zip(studies, tuned, strict=True)
   ]
   return _report(studies, grown, tuned, chosen, runner)
 
@@ -95,14 +97,17 @@ def _tune(studies, grids, runner: Runner) -> list[dict[str, dict[float, float]]]
   points = {
     (index, arm, lr, seed): point(study, tier, arm, lr=lr, seed=seed, split="validation")
     for index, ((study, tier), grid) in enumerate(zip(studies, grids, strict=True))
-    for arm in study.arms
+    for arm in study.arms_at(tier)
     for lr in grid
     for seed in study.tuning
   }
   results = _trials(points, runner)
   return [
-    {arm: {lr: _mean(study, [results[index, arm, lr, s] for s in study.tuning]) for lr in grid} for arm in study.arms}
-    for index, ((study, _), grid) in enumerate(zip(studies, grids, strict=True))
+    {
+      arm: {lr: _mean(study, [results[index, arm, lr, s] for s in study.tuning]) for lr in grid}
+      for arm in study.arms_at(tier)
+    }
+    for index, ((study, tier), grid) in enumerate(zip(studies, grids, strict=True))
   ]
 
 
@@ -135,14 +140,14 @@ def _report(studies, grids, tuned, chosen, runner: Runner) -> list[Finished]:
   points = {
     (index, arm, seed): point(study, tier, arm, lr=chosen[index][arm], seed=seed, split="test")
     for index, (study, tier) in enumerate(studies)
-    for arm in study.arms
+    for arm in study.arms_at(tier)
     for seed in study.reporting
   }
   results = _trials(points, runner)
   finished = []
   for index, (study, tier) in enumerate(studies):
     grid, arms = grids[index], {}
-    for name in study.arms:
+    for name in study.arms_at(tier):
       lr, trials = chosen[index][name], [results[index, name, seed] for seed in study.reporting]
       arms[name] = Arm(
         name=name,
@@ -153,5 +158,5 @@ def _report(studies, grids, tuned, chosen, runner: Runner) -> list[Finished]:
         results=tuple(trials),
         config=points[index, name, study.reporting[0]],
       )
-    finished.append(Finished(study, tier, arms, configs_tried=len(grid) * len(study.arms)))
+    finished.append(Finished(study, tier, arms, runs_tried=len(grid) * len(arms)))
   return finished

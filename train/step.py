@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from model import build, initial
+from model import build, decode, initial
 from train import mesh as meshes
 from train import metrics
 from train.optim import hyper_of, optimizer
@@ -33,11 +33,12 @@ class Ensemble:
   config: Mapping[str, Any]
   task: Any
   graphdef: nnx.GraphDef
-  abstract_params: nnx.State
+  abstract: nnx.Module  # the model without numbers
   mesh: jax.sharding.Mesh | None
   draw: Callable  # (init kind, qk kind, (gain, qk_gain), member) -> TrainState of one member
   advance: Callable
   evaluate: Callable
+  generate: Callable  # (params, dials, source_BSC, source_where, length) -> tokens_BT of one member, greedily
   one: Callable  # (state, member, data) of one member without the axis E: a single step, to be costed
 
   def init(self, configs: Sequence[Mapping[str, Any]]) -> TrainState:
@@ -53,7 +54,7 @@ class Ensemble:
   def model(self, state: TrainState, member: Member, index: int) -> nnx.Module:
     """The model of one member, for probes and decoding."""
     params, dials = jax.tree.map(lambda leaf: leaf[index], (state.params, member.dials))
-    return nnx.merge(self.graphdef, params, dial_state(dials))
+    return nnx.merge(self.graphdef, params, initial.settings(self.abstract, dials))
 
 
 def abstract_model(config: Mapping[str, Any], task) -> nnx.Module:
@@ -84,12 +85,6 @@ def cost(whole: Ensemble, config: Mapping[str, Any], data: Any, *, compiled: boo
   return found
 
 
-def dial_state(dials: Mapping[str, jax.Array]) -> nnx.State:
-  """Dials as the pure state that `nnx.merge` takes."""
-  paths = {tuple(int(part) if part.isdigit() else part for part in name.split("/")): v for name, v in dials.items()}
-  return nnx.State.from_flat_path(paths)
-
-
 def ensemble(config: Mapping[str, Any], task, *, mesh: jax.sharding.Mesh | None = None) -> Ensemble:
   """Builds the compiled functions of the cohort that `config` belongs to."""
   abstract = abstract_model(config, task)
@@ -106,7 +101,7 @@ def ensemble(config: Mapping[str, Any], task, *, mesh: jax.sharding.Mesh | None 
     return TrainState(jnp.int32(0), key, drawn, optimizer(config["optim"], member.hyper, steps).init(drawn))
 
   def forward(params, member, inputs, key=None):
-    return nnx.merge(graphdef, params, dial_state(member.dials))(inputs, key=key)[0]
+    return nnx.merge(graphdef, params, initial.settings(abstract, member.dials))(inputs, key=key)[0]
 
   def sample(key, index, size, data):
     rows = task.sample(jax.random.fold_in(key, index), size, data)
@@ -138,18 +133,22 @@ def ensemble(config: Mapping[str, Any], task, *, mesh: jax.sharding.Mesh | None 
       new = metrics.score(logits_BTRV, rows.targets_BTR, rows.weights_BTR, rows.slice_BTR, len(task.slices))
       return jax.tree.map(jnp.add, sums, new), None
 
-    zeros_L = jnp.zeros(len(task.slices))
-    zero = metrics.Sums(*(jnp.float32(0.0) for _ in range(3)), zeros_L, zeros_L)
-    return jax.lax.scan(one_batch, zero, jnp.arange(evals))[0]
+    zero, zeros_L = jnp.float32(0.0), jnp.zeros(len(task.slices))
+    return jax.lax.scan(one_batch, metrics.Sums(zero, zero, zero, zeros_L, zeros_L), jnp.arange(evals))[0]
+
+  def generate(params, dials, source_BSC, source_where, length):
+    model = nnx.merge(graphdef, params, initial.settings(abstract, dials))
+    return decode.greedy(model, source_BSC, source_where, start=task.start, stop=task.stop, length=length)
 
   return Ensemble(
     config=config,
     task=task,
     graphdef=graphdef,
-    abstract_params=params,
+    abstract=abstract,
     mesh=mesh,
     draw=jax.jit(draw, static_argnums=(0, 1)),
     advance=jax.jit(lambda state, member, data: over(partial(advance, data), state, member), donate_argnums=0),
+    generate=jax.jit(generate, static_argnums=4),
     one=jax.jit(lambda state, member, data: one_step(member, data, state, None)),
     evaluate=jax.jit(lambda state, member, data: over(partial(evaluate, data), state, member)),
   )

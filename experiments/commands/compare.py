@@ -43,7 +43,7 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
     _print(found, items, space.metric)
   print(f"report: {report}", file=sys.stderr)
   document = {"schema": 1, "workdir": str(root), "report": str(report), "comparisons": found, "arms": items}
-  return ledger.plain(document | {"trials": runner.counts}), 3 if runner.counts["failed"] else 0
+  return document | {"trials": runner.counts}, 3 if runner.counts["failed"] else 0
 
 
 def _cost(config) -> dict[str, float]:

@@ -14,4 +14,4 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   item = cards.claim(claim)
   if not space.json:
     print("\n\n".join(page.explain(item, row) for row in rows or [None]))
-  return ledger.plain({"schema": 1, "claim": item, "rows": rows}), 0
+  return {"schema": 1, "claim": item, "rows": rows}, 0

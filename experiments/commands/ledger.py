@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from experiments import cards, digest, ledger
+from experiments import atomic, cards, digest, ledger
 from experiments.claims import catalog
 from experiments.report import page
 from model.errors import Refused
@@ -41,8 +41,8 @@ def _items() -> list[dict[str, Any]]:
 
 def _render(rows) -> None:
   items, (ledger_page, readme) = _items(), _pages()
-  ledger.write_text(ledger_page, page.ledger_markdown(rows, items))
-  ledger.write_text(readme, ledger.with_digest(readme.read_text(), page.readme_digest(rows, items)))
+  atomic.write_text(ledger_page, page.ledger_markdown(rows, items))
+  atomic.write_text(readme, ledger.with_digest(readme.read_text(), page.readme_digest(rows, items)))
 
 
 def _check() -> list[str]:

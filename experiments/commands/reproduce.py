@@ -29,7 +29,7 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
     ledger.write(root / "ledger.jsonl", ledger.combine(ledger.read(root / "ledger.jsonl"), found.rows))
     seconds = time.monotonic() - started
     report = outcome.write(root, outcome.claims_report(found, claims, space.tier, store, runner.backend, seconds))
-  rows = ledger.plain(found.rows)
+  rows = found.rows
   document = {
     "schema": 1,
     "tier": space.tier,

@@ -5,7 +5,7 @@ import sys
 import time
 from typing import Any
 
-from experiments import corpora, flags, ledger, outcome, sweep
+from experiments import corpora, flags, outcome, sweep
 from experiments.cohorts import digest
 from experiments.progress import Progress
 from experiments.report import Report
@@ -42,7 +42,7 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
     outcome.show(_table(rows, present))
   print(f"report: {report}", file=sys.stderr)
   document = {"schema": 1, "workdir": str(root), "report": str(report), "points": rows, "trials": runner.counts}
-  return ledger.plain(document), 3 if runner.counts["failed"] else 0
+  return document, 3 if runner.counts["failed"] else 0
 
 
 def _plan(space, named) -> tuple[dict[str, Any], int]:
