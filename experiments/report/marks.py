@@ -10,6 +10,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from experiments.report import ArmData, StudyPlot, numbers, svg
 
@@ -107,7 +108,7 @@ def picture(paint: Callable, prefix: str, label: str, height: float = SIZE[1]) -
   from matplotlib.backends.backend_svg import FigureCanvasSVG
   from matplotlib.figure import Figure
 
-  rules = {
+  rules: dict[Any, Any] = {
     "svg.hashsalt": "attention assay",  # ids from content: the same study gives the same bytes
     "svg.fonttype": "none",
     "text.parse_math": False,  # an arm's name may hold a dollar
