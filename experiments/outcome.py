@@ -18,6 +18,15 @@ from experiments.report import ArmData, Comparison, Outcome, Report, StudyPlot
 from experiments.store import Store, number
 from experiments.study import Arm, Finished
 
+LABELS = {
+  "auc": "mean accuracy over training",
+  "accuracy": "accuracy",
+  "loss": "cross-entropy (nats)",
+  "auc_loss": "mean cross-entropy over training (nats)",
+  "t90_restricted": "steps to 90 % accuracy",
+  "wer": "word error rate",
+  "per": "phoneme error rate",
+}
 NUMBER = re.compile(r"\s*\S+=([0-9.]+)(?=\s|$)")
 
 
@@ -55,14 +64,25 @@ def meta(command: str, backend: Mapping, seconds: float, **more) -> dict[str, An
 def study_plot(done: Finished, store: Store, readers: Sequence[str] = ()) -> StudyPlot:
   """A study's arms as the report draws them."""
   plan = done.study
+  bounds = chance(next(iter(done.arms.values())).config) if plan.metric in ("accuracy", "auc") else {}
   return StudyPlot(
     name=f"{plan.name} ({done.tier})",
     title=plan.name.replace("-", " "),
     x_label=plan.x,
-    y_label=plan.metric,
+    y_label=LABELS.get(plan.metric, plan.metric),
+    floor=bounds.get("floor"),
+    ceiling=bounds.get("ceiling"),
     arms=[arm_data(arm, plan.metric, plan.better, store) for arm in done.arms.values()],
     claims=list(readers),
   )
+
+
+def chance(config: Mapping[str, Any]) -> dict[str, float]:
+  """Accuracy of the best constant answer and the best possible one, of the config's task."""
+  from model.build import make
+
+  task = make("tasks", dict(config["task"]), package="train")
+  return {"floor": task.floor, "ceiling": task.ceiling}
 
 
 def arm_data(arm: Arm, metric: str, better: str, store: Store, cost: Mapping[str, float] | None = None) -> ArmData:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from experiments import cards, ledger
+from experiments import cards, ledger, verdict
 from experiments.claims import catalog
 from experiments.report import page
 
@@ -13,5 +13,5 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   rows = [row for row in ledger.read(ledger.committed()) if row["id"] == claim.id]
   item = cards.claim(claim)
   if not space.json:
-    print("\n\n".join(page.explain(item, row) for row in rows or [None]))
+    print(page.explain(item, *rows, level=verdict.level(catalog.group(claim.group))))
   return {"schema": 1, "claim": item, "rows": rows}, 0
