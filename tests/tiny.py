@@ -1,6 +1,10 @@
 """Small models and packed rows for the tests of whole models."""
 
+import zlib
+
+import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from model import build, initial
 from model.language import Inputs
@@ -15,9 +19,25 @@ def vocabulary(kind):
   return Vocabulary((SYMBOLS,), SYMBOLS, 1, (SOURCES,) if kind == "seq2seq" else ())
 
 
+def realize(make, seed=0):
+  """The module with parameters from numpy (nothing to compile), each by its path as `initial.draw` does."""
+  abstract = nnx.eval_shape(make)
+  graphdef, params, _ = nnx.split(abstract, nnx.Param, initial.Dial)
+  drawn = [(path, _normal(path, leaf, seed)) for path, leaf in nnx.to_flat_state(params)]
+  return nnx.merge(graphdef, nnx.from_flat_state(drawn), initial.settings(abstract))
+
+
+def _normal(path, leaf, seed):
+  draw = np.random.default_rng([seed, zlib.crc32("/".join(map(str, path)).encode())])
+  role = leaf.get_metadata("role")
+  mean, size = {"gain": (1, 0), "bias": (0, 0.1)}.get(role, (0, (leaf.get_metadata("fan_in") or 1) ** -0.5))
+  size = 1.0 if role in ("embedding", "position") else size
+  return jnp.asarray(mean + size * draw.normal(size=leaf.shape), jnp.float32)
+
+
 def model(kind, seed=0, dtype="float32", **options):
   settings = {**OPTIONS, "kind": kind, **options}
-  return initial.realize(lambda: build.model(settings, vocabulary(kind), dtype), seed)
+  return realize(lambda: build.model(settings, vocabulary(kind), dtype), seed)
 
 
 def where(*lengths, total=None):
@@ -42,3 +62,14 @@ def part(packed, t, s):
   if packed.source_BSC is None:
     return Inputs(packed.tokens_BTC[:, t], packed.where.at(t))
   return Inputs(packed.tokens_BTC[:, t], packed.where.at(t), packed.source_BSC[:, s], packed.source_where.at(s))
+
+
+def pad(row, total):
+  """The row and then nothing, `total` columns on both sides."""
+
+  def longer(a):
+    return np.pad(a, [(0, 0), (0, total - a.shape[1])] + [(0, 0)] * (a.ndim - 2))
+
+  padded = [None if side is None else longer(side) if not isinstance(side, Where) else Where(*map(longer, side))
+            for side in row]  # fmt: skip
+  return Inputs(*padded)

@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from model import build, initial
+from model import build
 from model.errors import Refused
+from tests import tiny
 
 WIDTH, HIDDEN = 6, 10
 KINDS = [kind for kind in build.kinds("feedforward") if kind != "none"]
 
 
 def realize(kind, **options):
-  return initial.realize(
-    lambda: build.make("feedforward", {"kind": kind, **options}, width=WIDTH), 3, {"kind": "torch"}
-  )
+  return tiny.realize(lambda: build.make("feedforward", {"kind": kind, **options}, width=WIDTH), 3)
 
 
 def oracle(kind, module, x):
@@ -84,7 +83,9 @@ def test_bfloat16_is_finite_and_close(kind):
 def test_default_sizes_spend_alike():
   count = {k: sum(v.size for v in jax.tree.leaves(nnx.state(realize(k)))) for k in ("relu", "swiglu")}
   assert count["relu"] == 2 * WIDTH * 4 * WIDTH + 5 * WIDTH
-  matrices = {k: build.make("feedforward", {"kind": k}, width=96) for k in ("relu", "swiglu")}
+  matrices = {
+    k: nnx.eval_shape(lambda k=k: build.make("feedforward", {"kind": k}, width=96)) for k in ("relu", "swiglu")
+  }
   sizes = {k: sum(v.size for v in jax.tree.leaves(nnx.state(m)) if v.ndim == 2) for k, m in matrices.items()}
   assert sizes["relu"] == sizes["swiglu"]
 
