@@ -118,7 +118,7 @@ def ensemble(config: Mapping[str, Any], task, *, mesh: jax.sharding.Mesh | None 
     loss, grads = jax.value_and_grad(loss_of)(state.params)
     updates, opt = optimizer(config["optim"], member.hyper, steps).update(grads, state.opt, state.params)
     params = optax.apply_updates(state.params, updates)
-    return TrainState(state.step + 1, state.key, params, opt), (loss, optax.global_norm(grads))
+    return TrainState(state.step + 1, state.key, params, opt), (loss, optax.tree.norm(grads))
 
   def advance(data, state, member):
     state, (losses_k, norms_k) = jax.lax.scan(partial(one_step, member, data), state, None, length=every)
