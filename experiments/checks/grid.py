@@ -4,7 +4,7 @@ Only the model and its derivatives are compiled, once per function and shape; wh
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -50,9 +50,9 @@ class Samples(dict[str, list[float]]):
       self.setdefault(name.replace("_", " "), []).append(float(number))
 
 
-def cases(*builds: Callable, shapes=SHAPES, seeds=SEEDS) -> Iterator[Case]:
+def cases(*builds: Callable, shapes: Sequence[Shape] = (), seeds: Sequence[int] = SEEDS) -> Iterator[Case]:
   """Every shape with every seed; each of `builds` makes a module from a shape."""
-  for shape in shapes:
+  for shape in shapes or SHAPES:
     abstract = [nnx.eval_shape(functools.partial(each, shape)) for each in builds]
     for seed in seeds:
       random = np.random.default_rng([seed, *shape])
@@ -92,6 +92,11 @@ def call(function: Callable, module, *inputs):
 def _run(function, graphdef, state, *inputs):
   with jax.default_matmul_precision("highest"):
     return function(nnx.merge(graphdef, state), *inputs)
+
+
+def forget() -> None:
+  """Drops every compiled program, for tests that change the model under it."""
+  _run.clear_cache()
 
 
 def attention(shape: Shape, **options) -> Heads:
@@ -143,6 +148,16 @@ def token_slopes(layer, x_TM):
   return jax.jacfwd(lambda x_TM: layer(x_TM[None])[0])(x_TM)
 
 
+def exchanged(function: Callable, module, x_TM, other_TM) -> np.ndarray:
+  """How far output t moves (T, S) when input s gives way to that of `other`; function(module, x_BTM) -> (B, T, M).
+
+  Exactly 0 where t does not depend on s; needs no derivative, which would take longer to compile.
+  """
+  one_SS1 = np.eye(len(x_TM), dtype=bool)[:, :, None]
+  y_BTM = call(function, module, np.concatenate([x_TM[None], np.where(one_SS1, other_TM, x_TM)]))
+  return np.linalg.norm((y_BTM[1:] - y_BTM[:1]).astype(np.float64), axis=-1).T
+
+
 def blocks(slopes_TMSM) -> np.ndarray:
   """Frobenius norms (T, S) of the blocks of a Jacobian (T, M, S, M)."""
   return np.sqrt(np.square(np.asarray(slopes_TMSM, np.float64)).sum((1, 3)))
@@ -154,8 +169,8 @@ def apart(norms_TS) -> np.ndarray:
 
 
 def share(norms, of) -> float:
-  """The smallest norm as a share of the largest of all: 'not zero' means above 1e-3."""
-  return norms.min() / of.max()
+  """The smallest norm as a share of the largest of all, 0 where all are 0: 'not zero' means above 1e-3."""
+  return norms.min() / of.max() if of.max() > 0 else 0.0
 
 
 def distance(a, b) -> float:

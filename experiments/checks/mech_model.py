@@ -32,7 +32,7 @@ from model.language import Inputs
 from model.transformer import Decoder, Encoder
 from model.vocabulary import Vocabulary
 
-SYMBOLS = 11
+SYMBOLS = 17  # more than any width here: a read-out can show the whole state
 TEMPERATURES = (0.25, 1.0, 4.0)
 
 
@@ -117,7 +117,7 @@ def readout() -> Samples:
   samples = Samples()
   for case in cases(_gpt):
     (gpt,) = case.modules
-    _, state_BTM, logits_BTV = call(_states, gpt, _inputs(case))
+    logits_BTV, state_BTM = call(_logits, gpt, _inputs(case)), _last_states(gpt, _inputs(case))
     logits_XV = logits_BTV.reshape(-1, SYMBOLS).astype(np.float64)
     chances = [_softmax(logits_XV / temperature) for temperature in TEMPERATURES]
     odds = [
@@ -131,6 +131,14 @@ def readout() -> Samples:
       error_of_the_log_odds_times_temperature=max(np.abs(difference).max() for difference in odds),
     )
   return samples
+
+
+def _last_states(gpt, inputs) -> np.ndarray:
+  """What the read-out is given: a read-out by the identity shows it."""
+  graphdef, params, rest = nnx.split(gpt, nnx.Param, ...)
+  readout = {"kernel": np.eye(*gpt.readout.kernel.shape, dtype=np.float32), "bias": np.zeros(SYMBOLS, np.float32)}
+  shown = nnx.merge(graphdef, nnx.State({**params, "readout": readout}), rest)
+  return call(_logits, shown, inputs)[..., : gpt.readout.kernel.shape[0]]
 
 
 def _softmax(logits_XV):
@@ -170,7 +178,7 @@ def _abstract(options, kind):
 
 
 def _parts(layer) -> set[str]:
-  return {str(path[0]) for path, _ in nnx.state(layer, nnx.Param).flat_state()}
+  return set(nnx.state(layer, nnx.Param))
 
 
 def _stacks(model) -> int:
@@ -183,8 +191,9 @@ def sequence() -> Samples:
   for case in cases(_gpt, attention):
     gpt, heads = case.modules
     inputs, shorter = _inputs(case), case.shape.length - 1
-    embedded_BTM, _, logits_BTV = call(_states, gpt, inputs)
-    part_BTV = call(_states, gpt, Inputs(inputs.tokens_BTC[:, :shorter], see.rows(shorter)))[2]
+    logits_BTV = call(_logits, gpt, inputs)
+    part_BTV = call(_logits, gpt, Inputs(inputs.tokens_BTC[:, :shorter], see.rows(shorter)))
+    embedded_BTM = call(answer, gpt.embedding, inputs.tokens_BTC)
     one_hot_BTV = np.eye(SYMBOLS, dtype=np.float32)[inputs.tokens_BTC[..., 0]]
     y_BTM, _, out_BTKGD = call(look, heads, case.x_BTM)
     shares = [np.einsum("btgd,gdm->btm", out_BTKGD[:, :, k], heads.out[...][k]) for k in range(case.shape.heads)]
@@ -208,10 +217,8 @@ def _inputs(case: Case) -> Inputs:
   return Inputs(tokens_BTC, see.rows(case.shape.length))
 
 
-def _states(gpt, inputs):
-  """Embeddings and last states (B, T, M), and logits (B, T, V)."""
-  embedded_BTM = gpt.embedding(inputs.tokens_BTC)
-  return embedded_BTM, gpt.decoder(embedded_BTM, inputs.where)[0], gpt(inputs)[0][:, :, 0]
+def _logits(gpt, inputs):
+  return gpt(inputs)[0][:, :, 0]
 
 
 def _block(block, x_BTM):

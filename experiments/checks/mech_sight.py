@@ -17,6 +17,7 @@ from experiments.checks.grid import (
   call,
   cases,
   distance,
+  exchanged,
   share,
   stack,
   token_slopes,
@@ -48,12 +49,12 @@ def feedforward() -> Samples:
 def encoder() -> Samples:
   """MECH-10: does an encoder without padding look at every token, in every layer and head?"""
   samples = Samples()
-  for case in cases(_encoder):
-    slopes_TMSM, least = call(_state_slopes, *case.modules, case.x_BTM[0])
-    norms_TS = blocks(slopes_TMSM)
+  for case in cases(lambda shape: Encoder(stack(shape))):
+    (encoder,) = case.modules
+    changes_TS = exchanged(_states, encoder, case.x_BTM[0], case.other_BTM[0])
     samples.add(
-      weakest_dependence_on_another_token=share(apart(norms_TS), norms_TS),
-      least_weight_in_any_head=least,
+      weakest_dependence_on_another_token=share(apart(changes_TS), changes_TS),
+      least_weight_in_any_head=call(_least_weight, encoder, case.x_BTM),
     )
   return samples
 
@@ -65,12 +66,12 @@ def causal() -> Samples:
   forbidden scores, -inf and -1e9.
   """
   samples = Samples()
-  for case in cases(_decoder, attention):
+  for case in cases(lambda shape: Decoder(stack(shape)), attention):
     decoder, heads = case.modules
-    later_TS = ~np.tri(case.shape.length, dtype=bool)
-    changes_TS = _changes(decoder, case)
-    single, half = (call(_padded, heads, case.x_BTM[0].astype(dtype)) for dtype in (np.float32, jnp.bfloat16))
-    score_TS = case.x_BTM[0] @ case.other_BTM[0].T
+    x_TM, later_TS = case.x_BTM[0], ~np.tri(case.shape.length, dtype=bool)
+    changes_TS = exchanged(_states, decoder, x_TM, case.other_BTM[0])
+    single, half = (call(_padded, heads, x_TM.astype(dtype)) for dtype in (np.float32, jnp.bfloat16))
+    score_TS = x_TM @ case.other_BTM[0].T
     samples.add(
       change_of_a_stack_with_later_tokens=changes_TS[later_TS].max(),
       least_change_of_a_stack_with_earlier_tokens=share(changes_TS[~later_TS], changes_TS),
@@ -86,14 +87,6 @@ def causal() -> Samples:
   return samples
 
 
-def _changes(decoder, case) -> np.ndarray:
-  """How far the output at t moves (T, S) when the token at s is exchanged, one row of a batch for each s."""
-  x_TM, other_TM = case.x_BTM[0], case.other_BTM[0]
-  exchanged_SS = np.eye(len(x_TM), dtype=bool)[:, :, None]
-  y_STM = call(_states_of, decoder, np.concatenate([x_TM[None], np.where(exchanged_SS, other_TM, x_TM)]))
-  return np.abs(y_STM[1:] - y_STM[:1]).max(-1).T
-
-
 def _filled(score_TS, seen_TS, fill) -> np.ndarray:
   """Softmax weights when forbidden scores are overwritten by a number, in float32 as such code does it."""
   score_TS = np.where(seen_TS, score_TS, np.float32(fill))
@@ -104,41 +97,31 @@ def _filled(score_TS, seen_TS, fill) -> np.ndarray:
 def masking() -> Samples:
   """MECH-17a: how far a prediction depends on its own word, when scores are masked and when the word is replaced."""
   samples = Samples()
-  for case in cases(lambda shape: Block(stack(shape, feedforward={"kind": "none"}), layer=0)):
-    hidden = case.shape.length // 2
-    scored_TS, replaced_TS = (
-      blocks(j) for j in call(_masked_slopes, *case.modules, case.x_BTM[0], case.other_BTM[0, 0])
+  for case in cases(lambda shape: Block(stack(shape), layer=0)):
+    (block,), x_TM, other_TM = case.modules, case.x_BTM[0], case.other_BTM[0]
+    hidden = len(x_TM) // 2
+    scored_S = exchanged(_unseen, block, x_TM, other_TM)[hidden]
+    # The vector of the mask: the same, whatever word it stands for.
+    masked_TM, changed_TM = (
+      np.concatenate([a[:hidden], np.ones_like(a[:1]), a[hidden + 1 :]]) for a in (x_TM, other_TM)
     )
-    others_S = np.arange(case.shape.length) != hidden
+    replaced_S = exchanged(_seen, block, masked_TM, changed_TM)[hidden]
     samples.add(
-      own_word_with_masked_scores=scored_TS[hidden, hidden] / scored_TS.max(),
-      own_word_when_replaced=replaced_TS[hidden, hidden],
-      weakest_context_word_when_replaced=share(replaced_TS[hidden, others_S], replaced_TS),
+      own_word_with_masked_scores=share(scored_S[hidden : hidden + 1], scored_S),
+      own_word_when_replaced=replaced_S[hidden],
+      weakest_context_word_when_replaced=share(np.delete(replaced_S, hidden), replaced_S),
     )
   return samples
 
 
-def _encoder(shape):
-  return Encoder(stack(shape))
-
-
-def _decoder(shape):
-  return Decoder(stack(shape))
-
-
-def _state_slopes(stack, x_TM):
-  """Derivatives (T, M, S, M) of a stack's states by its inputs, and the least weight in any of its heads."""
-
-  def run(x_TM):
-    record: list[dict] = []
-    y_BTM, _ = stack(x_TM[None], see.rows(len(x_TM)), record=record)
-    return y_BTM[0], jnp.stack([entry["weights_BKGTS"].min() for entry in record]).min()
-
-  return jax.jacfwd(run, has_aux=True)(x_TM)
-
-
-def _states_of(stack, x_BTM):
+def _states(stack, x_BTM):
   return stack(x_BTM, see.rows(x_BTM.shape[1]))[0]
+
+
+def _least_weight(stack, x_BTM):
+  record: list[dict] = []
+  stack(x_BTM, see.rows(x_BTM.shape[1]), record=record)
+  return jnp.stack([entry["weights_BKGTS"].min() for entry in record]).min()
 
 
 def _padded(heads, x_TM):
@@ -154,14 +137,11 @@ def _padded(heads, x_TM):
   return y_TM, slopes_TMSM
 
 
-def _masked_slopes(block, x_TM, mask_M):
-  """Derivatives (T, M, S, M) when one word's key is hidden from all, and when its embedding is replaced."""
-  hidden = len(x_TM) // 2
+def _seen(block, x_BTM):
+  return block(x_BTM, whole(x_BTM.shape[1], see.everything()))[0]
 
-  def scored(x_TM):
-    return block(x_TM[None], whole(len(x_TM), see.everything() & ~see.anchors(hidden)))[0][0]
 
-  def replaced(x_TM):
-    return block(x_TM.at[hidden].set(mask_M)[None], whole(len(x_TM), see.everything()))[0][0]
-
-  return jax.jacfwd(scored)(x_TM), jax.jacfwd(replaced)(x_TM)
+def _unseen(block, x_BTM):
+  """The block when nobody may look at the middle token."""
+  hidden = x_BTM.shape[1] // 2
+  return block(x_BTM, whole(x_BTM.shape[1], see.everything() & ~see.anchors(hidden)))[0]

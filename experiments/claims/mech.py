@@ -1,12 +1,12 @@
 """What self-attention and the Transformer are: mechanisms, shapes, masks. What only training shows is in TRAINED.
 
-In exact rows "not zero" means above a thousandth of the largest block of the same Jacobian.
+In exact rows a dependence counts when it exceeds a thousandth of the largest one beside it.
 """
 
 from experiments.claim import All, Bound, Check, Claim, Moderated, Test
 from experiments.claims._mech_trained import TRAINED
 
-CLEAR = 1e-3  # smallest share of the largest block that counts as a dependence
+CLEAR = 1e-3
 CLOSE = 1e-5  # float32 rounding over these sizes
 
 
@@ -146,7 +146,7 @@ CLAIMS = (
     "Encoder self-attention looks at every token of the input.",
     "mech_sight.encoder",
     _all(Bound("least weight in any head", 1e-30), clear=("weakest dependence on another token",)),
-    "smallest off-diagonal block of the encoder's Jacobian; smallest weight in any head",
+    "smallest change of any state when another token is exchanged; smallest weight in any head",
   ),
   _exact(
     "MECH-11a",
@@ -166,7 +166,7 @@ CLAIMS = (
       ),
       clear=("least change of a stack with earlier tokens",),
     ),
-    "derivatives by later tokens in float32 and bfloat16; rows that see nothing; the usual fills of masked scores",
+    "change and derivatives by later tokens, float32 and bfloat16; rows that see nothing; usual fills of masked scores",
     note="A row that may see nothing gives zeros here; overwriting its scores by -1e9 spreads it over forbidden keys.",
   ),
   _exact(
@@ -226,7 +226,7 @@ CLAIMS = (
       zero=("own word when replaced",),
       clear=("weakest context word when replaced", "own word with masked scores"),
     ),
-    "derivative of the output at a hidden word by that word and by its context, replaced and with masked scores",
+    "change of the output at a hidden word with that word and with its context, replaced and with masked scores",
     note="Masked scores alone leave the word in its own query and residual. Padding is masked by scores in BERT, too.",
   ),
   *TRAINED,
