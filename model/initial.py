@@ -112,9 +112,9 @@ def _value(key, shape, role, fans, init):
       return _uniform(key, shape, 1 / (3 * fans[0]))
     return jnp.zeros(shape, jnp.float32)
   if role in ("embedding", "position"):  # unit size, so that a token and its position weigh the same
-    return jax.random.normal(key, shape, jnp.float32) * (0.02 if init["kind"] == "gpt2" else 1.0)
+    return _normal(key, shape, 0.02 if init["kind"] == "gpt2" else 1.0)
   if role == "readout":
-    return jax.random.normal(key, shape, jnp.float32) * fans[0] ** -0.5
+    return _normal(key, shape, fans[0] ** -0.5)
   projects = role in ("query", "key")
   value = _matrix(key, shape, (projects and init["qk"]) or init["kind"], *fans) * init["gain"]
   return value * init["qk_gain"] if projects else value
@@ -122,13 +122,19 @@ def _value(key, shape, role, fans, init):
 
 def _matrix(key, shape, scheme, fan_in, fan_out):
   if scheme == "lecun":
-    return jax.random.normal(key, shape, jnp.float32) * fan_in**-0.5
+    return _normal(key, shape, fan_in**-0.5)
   if scheme == "gpt2":
-    return jax.random.normal(key, shape, jnp.float32) * 0.02
+    return _normal(key, shape, 0.02)
   variance = {"glorot": 2 / (fan_in + fan_out), "torch": 1 / (3 * fan_in), "torch_mha": 1 / (2 * fan_in)}[scheme]
   return _uniform(key, shape, variance)
 
 
+# Drawn flat: matrices of one size share a compiled program and, where the path is shared, their numbers, however many
+# heads they are cut into.
+def _normal(key, shape, std):
+  return (std * jax.random.normal(key, (math.prod(shape),), jnp.float32)).reshape(shape)
+
+
 def _uniform(key, shape, variance):
   bound = (3 * variance) ** 0.5
-  return jax.random.uniform(key, shape, jnp.float32, -bound, bound)
+  return (bound * jax.random.uniform(key, (math.prod(shape),), jnp.float32, -1.0, 1.0)).reshape(shape)

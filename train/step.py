@@ -146,7 +146,7 @@ def ensemble(config: Mapping[str, Any], task, *, mesh: jax.sharding.Mesh | None 
     graphdef=graphdef,
     abstract=abstract,
     mesh=mesh,
-    draw=jax.jit(draw, static_argnums=(0, 1)),
+    draw=draw,  # not compiled as one: leaf by leaf it compiles small programs that all cohorts share
     advance=jax.jit(lambda state, member, data: over(partial(advance, data), state, member), donate_argnums=0),
     generate=jax.jit(generate, static_argnums=4),
     one=jax.jit(lambda state, member, data: one_step(member, data, state, None)),

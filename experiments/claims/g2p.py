@@ -2,10 +2,10 @@
 
 from experiments.claim import All, Claim, Contrast, Study, Trial, greater
 
-# One layer on each side at width 64: 16 packed rows hold about 70 words. Cross-entropy per phone on held-out words is
+# One layer on each side at width 64; 16 packed rows hold about 70 words. Cross-entropy per phone on held-out words is
 # judged, since it moves earlier and more smoothly than word errors; the long tier decodes words and reports both errors.
 TIERS = {
-  "quick": {"train.steps": 100, "optim.schedule.warmup": 10, "eval.every": 50, "eval.batches": 2, "eval.judge": False},
+  "quick": {"train.steps": 80, "optim.schedule.warmup": 8, "eval.every": 40, "eval.batches": 2, "eval.judge": False},
   "long": {"train.steps": 500, "optim.schedule.warmup": 50, "eval.every": 100, "eval.batches": 4, "eval.judge": True},
 }
 SMALL_MODEL = {
@@ -41,13 +41,13 @@ ADDITIVE = Study(
   card="g2p",
   arms={
     f"{name} d_k={width}": {"model.heads": 1, "model.value_dim": 64, "model.head_dim": width, **score}
-    for width in (16, 128)
+    for width in (16, 64)
     for name, score in SCORES.items()
   },
   metric="loss",
   better="min",
   tiers=SHARED,
-  grid=(3e-3, 1e-2, 3e-2),
+  grid=(1e-3, 3e-3, 1e-2, 3e-2),
   x="d_k",
 )
 
@@ -75,10 +75,10 @@ CLAIMS = (
       ADDITIVE,
       All(
         (
-          greater("unscaled d_k=128", "scaled d_k=128", by=0.05, name="loss of unscaled - loss of scaled, d_k=128"),
+          greater("unscaled d_k=64", "scaled d_k=64", by=0.05, name="loss of unscaled - loss of scaled, d_k=64"),
           Contrast(
             "loss of additive - loss of scaled, mean of both d_k",
-            {"additive d_k=16": 0.5, "additive d_k=128": 0.5, "scaled d_k=16": -0.5, "scaled d_k=128": -0.5},
+            {"additive d_k=16": 0.5, "additive d_k=64": 0.5, "scaled d_k=16": -0.5, "scaled d_k=64": -0.5},
             above=-0.03,
           ),
         )
