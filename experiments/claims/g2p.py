@@ -3,7 +3,7 @@
 from experiments.claim import All, Claim, Contrast, Study, Trial, greater
 
 # One layer on each side at width 64; 16 packed rows hold about 70 words. Cross-entropy per phone on held-out words is
-# judged, since it moves earlier and more smoothly than word errors; the long tier decodes words and reports both errors.
+# judged, since it moves earlier and more smoothly than word errors; the long tier also decodes words and tells both.
 TIERS = {
   "quick": {"train.steps": 80, "optim.schedule.warmup": 8, "eval.every": 40, "eval.batches": 2, "eval.judge": False},
   "long": {"train.steps": 500, "optim.schedule.warmup": 50, "eval.every": 100, "eval.batches": 4, "eval.judge": True},
