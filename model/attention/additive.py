@@ -10,6 +10,8 @@ class Additive(Mechanism):
   """One hidden layer of D units per head on the sum of query and key; gain 1 is the paper's."""
 
   supports = Supports(inside=False)
+  cost_time = "T S D"
+  cost_memory = "T S D"
 
   def __init__(self, heads: int, head_dim: int, *, layer: int = 0, gain: float = 1.0):
     super().__init__(heads, head_dim, layer=layer)

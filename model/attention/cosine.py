@@ -13,6 +13,8 @@ class Cosine(Mechanism):
   """Scores lie in [-scale * g, scale * g]; g is one trained number per head and starts at 1."""
 
   supports = Supports(inside=False)
+  cost_time = "T S D"
+  cost_memory = "T S"
 
   def __init__(self, heads: int, head_dim: int, *, layer: int = 0, scale: float = 10.0):
     super().__init__(heads, head_dim, layer=layer)

@@ -7,6 +7,9 @@ from model.initial import dial, param
 class Dot(Mechanism):
   """scale: None = 1/sqrt(D), 1.0 = unscaled. learned: a trained factor on top, which starts at 1."""
 
+  cost_time = "T S D"
+  cost_memory = "T S"
+
   def __init__(self, heads: int, head_dim: int, *, layer: int = 0, scale: float | None = None, learned: bool = False):
     super().__init__(heads, head_dim, layer=layer)
     self.scale = dial(head_dim**-0.5 if scale is None else scale)

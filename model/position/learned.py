@@ -12,6 +12,9 @@ from model.position.scheme import Position
 class Learned(Position):
   """A table of `length` vectors. A position beyond it is refused when known, NaN when traced; it is never clamped."""
 
+  cost_time = "T M"
+  cost_memory = "length M"
+
   def __init__(self, width: int, heads: int, head_dim: int, *, length: int = 512):
     if length < 1:
       raise Refused(f"position.length={length} holds no position; give at least 1")

@@ -17,6 +17,9 @@ def waves(pos_BT, width: int, base: float = 10000.0):
 class Sinusoidal(Position):
   """Fixed sinusoids of geometrically growing period, added to the embeddings."""
 
+  cost_time = "T M"
+  cost_memory = "T M"
+
   def __init__(self, width: int, heads: int, head_dim: int, *, base: float = 10000.0):
     if base <= 1:
       raise Refused(f"position.base={base} must exceed 1; the paper takes 10000")
