@@ -28,7 +28,7 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   name = space.name
   if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name) or keyword.iskeyword(name):
     raise Refused(
-      f"{name!r} cannot be the name of a file; use lower-case letters, digits and _, such as my_{space.what}"
+      f"{name!r} cannot name a file; use lower-case letters, digits and _, such as my_{space.what}"
     )
   module, test = PLACES[space.what]
   root = Path.cwd() if space.what == "claim" else digest.root()

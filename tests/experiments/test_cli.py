@@ -1,0 +1,163 @@
+"""A user's mistake is one line, exit code 2, and nothing compiled or written; JSON documents keep the contract."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from experiments import cli
+from tests.experiments.run import CLAIM, SWEEP, assay
+from tests.train.tiny import TINY
+
+MISTAKES = [
+  (["trian"], "did you mean train"),
+  (["train"], "--config"),
+  (["train", "--config=hedas"], "did you mean heads"),
+  (["train", "--config=heads", "--config.model.haeds=3"], "did you mean model.heads"),
+  (["train", "--config=heads", "--config.model.heads=3"], "does not divide"),
+  (["train", "--config=heads", "--config.model.heads=x"], "model.heads"),
+  (["train", "--config=heads", "--config.model.head_dim=-1"], "model.head_dim"),
+  (["train", "--config=heads", "--config.optim.lr=-1"], "optim.lr"),
+  (["train", "--config=heads", "--config.model.attention.kind=dott"], "did you mean dot"),
+  (["train", "--config=heads", "--config.task.pairs=99"], "pairs"),
+  (["train", "--config=heads", "--config.seed"], "has no value"),
+  (["train", "--config=heads", "--wordir=x"], "did you mean --workdir"),
+  (["train", "--config=nothere.py"], "nothere.py"),
+  (["reproduce", "HEAD-99"], "HEAD-99"),
+  (["reproduce", "HEDA"], "did you mean HEAD"),
+  (["reproduce", "--tier=quik"], "did you mean quick"),
+  (["reproduce", "--jobs=0"], "--jobs"),
+  (["list", "clams"], "did you mean claims"),
+  (["sweep", "--config=heads", "--axis", "model.heads"], "model.heads"),
+  (["sweep", "--config=heads", "--axis", "model.heads=1,3"], "does not divide"),
+  (["compare", "attention=dot", "--config=recall"], "two arms"),
+  (["compare", "attention=dot", "attention", "--config=recall"], "KEY=VALUE"),
+  (["compare", "attention=dot", "attention=additive", "--config=recall", "--lrs=a"], "--lrs"),
+  (["explain", "MECH-999"], "MECH-999"),
+  (["ledger", "merge"], "workdir"),
+  (["report", "nowhere"], "report.json"),
+  (["eval", "nowhere"], "assay train"),
+  (["new", "mechanism", "../evil"], "cannot name a file"),
+  (["new", "mechanism", "dot"], "exists already"),
+  (["doctor", "--config.seed=1"], "leave it out"),
+]
+
+
+@pytest.mark.parametrize(("args", "said"), MISTAKES, ids=[" ".join(args) for args, _ in MISTAKES])
+def test_a_mistake_is_one_line(args, said, tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  assert cli.main(args) == 2
+  out, err = capsys.readouterr()
+  assert out == ""
+  assert len(err.strip().splitlines()) == 1, err
+  assert said in err
+  assert not list(tmp_path.iterdir()), "a mistake must write nothing"
+
+
+@pytest.mark.parametrize("what", ["claims", "mechanisms", "positions", "tasks", "configs"])
+def test_lists_are_one_document(what, capsys):
+  assert cli.main(["list", what, "--json"]) == 0
+  document = json.loads(capsys.readouterr().out)
+  assert document["schema"] == 1
+  assert document["items"]
+
+
+def test_a_listed_claim_has_every_field(capsys):
+  cli.main(["list", "claims", "--json"])
+  items = json.loads(capsys.readouterr().out)["items"]
+  fields = {"id", "group", "document", "place", "statement", "nature", "evidence", "tiers", "config", "measure", "rule"}
+  fields |= {"minimum_effect", "primary_tests", "contradicts", "literature"}
+  for item in items:
+    assert fields <= set(item)
+    assert re.fullmatch(r"[A-Z0-9]+-[A-Z0-9]+[a-z]?", item["id"])
+    assert item["group"] == item["id"].split("-")[0]
+    assert all(set(entry) == {"value", "unit", "source", "checked"} for entry in item["literature"])
+
+
+def test_a_listed_mechanism_has_every_field(capsys):
+  cli.main(["list", "mechanisms", "--json"])
+  for item in json.loads(capsys.readouterr().out)["items"]:
+    assert all(item[name] for name in ("kind", "file", "paper", "formula", "cost_time", "cost_memory", "supports")), (
+      item
+    )
+
+
+def test_explain_and_doctor(capsys):
+  assert cli.main(["explain", "MECH-5"]) == 0
+  assert "MECH-5" in capsys.readouterr().out
+  assert cli.main(["doctor", "--json"]) == 0
+  assert json.loads(capsys.readouterr().out)["checks"]["jit"]["ok"]
+
+
+def test_reproduce_keeps_the_contract(tmp_path):
+  (tmp_path / "mine.py").write_text(CLAIM)
+  args = ["reproduce", tmp_path / "mine.py", f"--workdir={tmp_path / 'work'}", "--json"]
+  done = assay(*args)
+  assert done.returncode == 0, done.stderr
+  document = json.loads(done.stdout)
+  assert set(document) == {"schema", "tier", "workdir", "report", "claims", "summary", "trials", "seconds"}
+  assert document["trials"]["ran"] == document["trials"]["planned"] >= 14
+  (row,) = document["claims"]
+  assert row["verdict"] in ("reproduced", "refuted", "inconclusive")
+  assert row["seeds"] == {"tuning": [0, 1], "reporting": [100, 101, 102]}
+  assert {arm["name"] for arm in row["arms"]} == {"dot", "unscaled"}
+  test = row["tests"][0]
+  assert {"name", "rule", "n", "effect", "ci", "ci_level", "p", "alpha", "minimum_effect", "passed"} <= set(test)
+  assert "<html" in Path(document["report"]).read_text()
+  trial = tmp_path / "work" / "trials" / row["trials"][0]
+  assert {path.name for path in trial.iterdir()} == {"config.json", "metrics.jsonl", "result.json"}
+  result = json.loads((trial / "result.json").read_text())
+  assert {"schema", "status", "cause", "steps", "measures", "seconds", "code_sha256"} <= set(result)
+  again = json.loads(assay(*args).stdout)
+  assert again["trials"]["ran"] == 0
+  assert again["claims"][0] | {"run": 0} == row | {"run": 0}
+
+
+def test_sweep_and_its_report(tmp_path):
+  work = f"--workdir={tmp_path / 'work'}"
+  done = assay("sweep", *SWEEP, "--seeds=2", work, "--json")
+  assert done.returncode == 0, done.stderr
+  document = json.loads(done.stdout)
+  assert [point["point"] for point in document["points"]] == ["lr=1e-3", "lr=1e-2"]
+  assert all(point["accuracy"]["n"] == 2 for point in document["points"])
+  first = Path(document["report"]).read_text()
+  Path(document["report"]).unlink()
+  assert assay("report", tmp_path / "work").returncode == 0
+  assert Path(document["report"]).read_text() == first
+  other = assay("sweep", *SWEEP[:-1], "optim.lr=5e-3,6e-3", work)
+  assert other.returncode == 2
+  assert "belongs to" in other.stderr
+
+
+def test_dry_runs_write_nothing(tmp_path):
+  done = assay("sweep", *SWEEP, "--dry_run", "--json", f"--workdir={tmp_path / 'work'}")
+  assert done.returncode == 0, done.stderr
+  items = json.loads(done.stdout)["items"]
+  assert all(item["parameters"] > 0 and item["flops"] > 0 for item in items)
+  assert not (tmp_path / "work").exists()
+
+
+def test_train_then_eval(tmp_path):
+  flags = [f"--config.{key}={value}" for key, value in TINY.items()]
+  done = assay("train", "--config=recall", *flags, f"--workdir={tmp_path / 'work'}", "--json")
+  assert done.returncode == 0, done.stderr
+  trained = json.loads(done.stdout)
+  found = json.loads(assay("eval", tmp_path / "work", "--split=validation", "--json").stdout)
+  assert found["step"] == 8
+  assert found["measures"]["loss"] == pytest.approx(trained["measures"]["loss"], rel=1e-6)
+  flip = next((tmp_path / "work" / "cohorts").glob("*/checkpoints/8/state/d/*"), None) or next(
+    (tmp_path / "work" / "cohorts").glob("*/checkpoints/8/state/**/d/*")
+  )
+  flip.write_bytes(bytes([flip.read_bytes()[0] ^ 1]) + flip.read_bytes()[1:])
+  broken = assay("eval", tmp_path / "work")
+  assert broken.returncode == 2
+  assert "Traceback" not in broken.stderr
+
+
+def test_a_shadowed_package_is_refused(tmp_path):
+  (tmp_path / "model").mkdir()
+  (tmp_path / "model" / "__init__.py").write_text("")
+  done = assay("list", "claims", cwd=tmp_path)
+  assert done.returncode in (1, 2)
+  assert "model" in done.stderr

@@ -1,0 +1,120 @@
+"""kill -9, Ctrl-C, a second launch, a full disk: what was done stays done, and the end is the same."""
+
+import json
+import random
+import resource
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.experiments.run import CLAIM, SWEEP, assay, command, environment, fingerprint, killed_after, started
+
+
+def reproduce(folder):
+  (folder / "mine.py").write_text(CLAIM)
+  return ["reproduce", folder / "mine.py", f"--workdir={folder / 'work'}", "--jobs=2", "--json"]
+
+
+def sweep(folder):
+  return ["sweep", *SWEEP, "--seeds=3", f"--workdir={folder / 'work'}", "--jobs=2", "--json"]
+
+
+def survives(make, tmp_path, kills, seed):
+  """Kills the command at random moments, runs it again to its end, compares with an undisturbed run."""
+  calm, harried = tmp_path / "calm", tmp_path / "harried"
+  calm.mkdir()
+  harried.mkdir()
+  began = time.monotonic()
+  done = assay(*make(calm))
+  whole = time.monotonic() - began
+  assert done.returncode == 0, done.stderr
+  chance = random.Random(seed)
+  hits = sum(killed_after(chance.uniform(0.2, whole), *make(harried)) for _ in range(kills))
+  done = assay(*make(harried))
+  assert done.returncode == 0, done.stderr
+  assert fingerprint(harried / "work") == fingerprint(calm / "work")
+  return hits
+
+
+def test_reproduce_survives_kills(tmp_path):
+  assert survives(reproduce, tmp_path, kills=2, seed=0) > 0
+
+
+@pytest.mark.slow
+def test_reproduce_survives_ten_kills(tmp_path):
+  assert survives(reproduce, tmp_path, kills=10, seed=1) >= 5
+
+
+@pytest.mark.slow
+def test_sweep_survives_ten_kills(tmp_path):
+  assert survives(sweep, tmp_path, kills=10, seed=2) >= 5
+
+
+def wait_for(path, seconds=120):
+  end = time.monotonic() + seconds
+  while not path.exists() and time.monotonic() < end:
+    time.sleep(0.05)
+  return path.exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, number, code):
+  long = [*SWEEP[:-2], "--config.train.steps=40000", "--config.eval.every=100"]
+  args = ["train", *long, f"--workdir={tmp_path / 'work'}", "--json"]
+  process = started(*args)
+  trials = tmp_path / "work" / "trials"
+  assert wait_for(trials)
+  metrics = next(trials.iterdir()) / "metrics.jsonl"
+  while process.poll() is None and len(metrics.read_text().splitlines() if metrics.exists() else ()) < 3:
+    time.sleep(0.05)
+  process.send_signal(number)
+  _, err = process.communicate(timeout=60)
+  assert process.returncode == code, err
+  assert "run the same command again" in err
+  assert not (metrics.parent / "result.json").exists()
+  saved = sorted((tmp_path / "work" / "cohorts").glob("*/checkpoints/*"))
+  assert saved
+  step = max(int(path.name) for path in saved if path.name.isdigit())
+  kept = metrics.read_text().splitlines()
+  # Resume, watch it start from the checkpoint's rows, and stop it again.
+  process = started(*args)
+  rows = 0
+  while process.poll() is None and rows <= step // 100 + 1:
+    time.sleep(0.05)
+    rows = len(metrics.read_text().splitlines())
+  process.send_signal(signal.SIGTERM)
+  process.communicate(timeout=60)
+  again = metrics.read_text().splitlines()
+  common = min(len(kept), len(again))
+  assert again[:common] == kept[:common]
+  assert json.loads(again[-1])["step"] > step
+
+
+def test_a_second_launch_is_refused_while_the_first_runs(tmp_path):
+  long = [*SWEEP[:-2], "--config.train.steps=40000", "--config.eval.every=100"]
+  args = ["train", *long, f"--workdir={tmp_path / 'work'}"]
+  first = started(*args)
+  assert wait_for(tmp_path / "work" / "plan.json")
+  second = assay(*args)
+  first.kill()
+  first.communicate()
+  assert second.returncode == 2
+  assert "in use by a running command" in second.stderr
+  assert len(second.stderr.strip().splitlines()) == 1
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path):
+  def small_files():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+  args = command("train", *SWEEP[:-2], f"--workdir={tmp_path / 'work'}")
+  done = subprocess.run(
+    args, env=environment(), capture_output=True, text=True, preexec_fn=small_files, check=False, timeout=300
+  )
+  assert done.returncode in (2, 3), done.stderr
+  assert "Traceback" not in done.stderr
+  after = assay("train", *SWEEP[:-2], f"--workdir={tmp_path / 'work'}")
+  assert after.returncode == 0, after.stderr
