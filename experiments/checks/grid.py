@@ -96,7 +96,7 @@ def _run(function, graphdef, state, *inputs):
 
 def forget() -> None:
   """Drops every compiled program, for tests that change the model under it."""
-  _run.clear_cache()
+  _run.clear_cache()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def attention(shape: Shape, **options) -> Heads:

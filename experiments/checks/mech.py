@@ -94,8 +94,9 @@ def hull() -> Samples:
   """MECH-6: is a head's output the weighted sum of the values, and inside their convex hull?"""
   samples = Samples()
   for case in cases(attention):
-    _, w_BKGTS, out_BTKGD = call(look, *case.modules, case.x_BTM)
-    v_BSKD = np.einsum("bsm,mkd->bskd", case.x_BTM, kernel(*case.modules, "value"))
+    (heads,) = case.modules
+    _, w_BKGTS, out_BTKGD = call(look, heads, case.x_BTM)
+    v_BSKD = np.einsum("bsm,mkd->bskd", case.x_BTM, kernel(heads, "value"))
     o_BTKD, longest_BK = out_BTKGD[:, :, :, 0], np.linalg.norm(v_BSKD, axis=-1).max(1)
     excess_BTKD = np.maximum(o_BTKD - v_BSKD.max(1, keepdims=True), v_BSKD.min(1, keepdims=True) - o_BTKD)
     samples.add(

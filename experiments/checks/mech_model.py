@@ -194,7 +194,7 @@ def sequence() -> Samples:
     logits_BTV = call(_logits, gpt, inputs)
     part_BTV = call(_logits, gpt, Inputs(inputs.tokens_BTC[:, :shorter], see.rows(shorter)))
     embedded_BTM = call(answer, gpt.embedding, inputs.tokens_BTC)
-    one_hot_BTV = np.eye(SYMBOLS, dtype=np.float32)[inputs.tokens_BTC[..., 0]]
+    one_hot_BTV = np.eye(SYMBOLS, dtype=np.float32)[np.asarray(inputs.tokens_BTC)[..., 0]]
     y_BTM, _, out_BTKGD = call(look, heads, case.x_BTM)
     shares = [np.einsum("btgd,gdm->btm", out_BTKGD[:, :, k], heads.out[...][k]) for k in range(case.shape.heads)]
     samples.add(
@@ -214,7 +214,7 @@ def _gpt(shape):
 def _inputs(case: Case) -> Inputs:
   """Tokens made of the case's random numbers."""
   tokens_BTC = (np.abs(case.x_BTM[..., :1]) * 1000).astype(np.int32) % SYMBOLS
-  return Inputs(tokens_BTC, see.rows(case.shape.length))
+  return Inputs(jnp.asarray(tokens_BTC), see.rows(case.shape.length))
 
 
 def _logits(gpt, inputs):
