@@ -1,6 +1,5 @@
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -227,17 +226,35 @@ def test_a_kill_at_any_moment_leaves_the_last_finished_step(tmp_path, turns):
     assert sorted(os.listdir(folder)) == [str(latest), str(latest + 1)] if latest > 1 else True
 
 
-@pytest.mark.parametrize("limit", [0, 100, 5000, 20_000])
-def test_a_disk_that_fills_up_is_refused_in_one_line(tmp_path, limit):
-  noise = {"x": jax.random.normal(jax.random.key(0), (20_000,))}
-  checkpoint.save(tmp_path, 1, noise)
-  before = resource.getrlimit(resource.RLIMIT_FSIZE)
-  resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+FULL = """
+import resource, sys
+import jax
+from model.errors import Refused
+from train import checkpoint
+noise = {"x": jax.random.normal(jax.random.key(0), (20_000,))}
+checkpoint.save(sys.argv[1], 1, noise)
+for limit in map(int, sys.argv[2:]):
+  resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
   try:
-    refused(lambda: checkpoint.save(tmp_path, 2, noise), "step 2 cannot be saved", "earlier steps are intact")
-  finally:
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    checkpoint.save(sys.argv[1], 2, noise)
+  except Refused as told:
+    print(told)
+"""
+
+
+def test_a_disk_that_fills_up_is_refused_in_one_line(tmp_path):
+  limits = ["0", "100", "5000", "20000"]
+  done = subprocess.run(
+    [sys.executable, "-c", FULL, str(tmp_path), *limits], capture_output=True, text=True, check=False
+  )
+  assert done.returncode == 0, done.stderr[-1000:]
+  lines = done.stdout.splitlines()
+  assert len(lines) == len(limits)
+  for line in lines:
+    assert line.startswith("step 2 cannot be saved")
+    assert "earlier steps are intact" in line
   assert os.listdir(tmp_path) == ["1"]
+  noise = {"x": jax.random.normal(jax.random.key(0), (20_000,))}
   assert_same(checkpoint.restore(tmp_path, noise)[0], noise)
 
 
