@@ -1,0 +1,246 @@
+"""The contract of every mechanism on disk: what holds for one file in model/attention holds for all."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model import build
+from model.errors import Refused
+from model.see import See, Where, causal, everything, merge, rows
+from tests import oracle
+from tests.attention import cases
+
+each_kind = pytest.mark.parametrize("kind", cases.KINDS)
+each_grouping = pytest.mark.parametrize("grouping", cases.GROUPINGS)
+each_path = pytest.mark.parametrize("block", [None, 5])  # dense, and blocks that do not divide 16 keys
+SIZES = [  # (K, G), (T, S, D, Dv), rule
+  ((3, 1), (3, 5, 4, 3), causal(), oracle.causal),
+  ((2, 2), (5, 3, 2, 2), everything(), oracle.everything),
+  ((1, 4), (1, 1, 1, 5), causal(), oracle.causal),
+]
+
+
+def close(a, b, atol=2e-6):
+  np.testing.assert_allclose(np.asarray(a, np.float64), np.asarray(b, np.float64), rtol=1e-5, atol=atol)
+
+
+def test_every_file_is_found_and_has_an_oracle():
+  files = {path.stem for path in cases.FOLDER.glob("*.py")} - {"__init__", "mechanism"}
+  assert set(cases.KINDS) == files
+  assert len(cases.KINDS) == len(files) >= 3
+  assert all(callable(getattr(oracle, kind)) for kind in cases.KINDS)
+
+
+@each_kind
+@settings(max_examples=12, deadline=None)
+@given(case=st.sampled_from(SIZES), seed=st.integers(0, 10**6))
+def test_equals_the_oracle(kind, case, seed):
+  grouping, (queries, keys, head_dim, value_dim), rule, spoken = case
+  made, rng = cases.mechanism(kind, *grouping, head_dim=head_dim), np.random.default_rng(seed)
+  qkv = cases.qkv(*grouping, queries=queries, keys=keys, head_dim=head_dim, value_dim=value_dim, seed=seed)
+  q_where, k_where = (Where(rng.integers(0, 6, (2, n)), rng.integers(0, 3, (2, n))) for n in (queries, keys))
+  seen = oracle.seen(spoken, *q_where, *k_where)
+  out, weights, lse = oracle.attention(getattr(oracle, kind), cases.numbers(made), *qkv, seen)
+  got = cases.solve(made, qkv, See(q_where, k_where, rule))
+  close(got.out, out)
+  close(got.weights, weights)
+  close(got.lse, lse)
+
+
+@each_kind
+@each_path
+def test_gradients_agree_with_finite_differences(kind, block):
+  made = cases.mechanism(kind, 2, 2)
+  see, rng = cases.self_see(cases.packed()), np.random.default_rng(0)
+  with jax.enable_x64(True):
+    qkv = cases.qkv(2, 2, dtype=np.float64)
+    target = rng.normal(size=qkv[0].shape).astype(np.float32)
+    grads = cases.solve(made, qkv, see, target, block).grads
+    for i in range(3):
+      step = [1e-5 * rng.normal(size=a.shape) * (j == i) for j, a in enumerate(qkv)]
+      sides = [
+        cases.solve(made, [a + s * d for a, d in zip(qkv, step, strict=True)], see, target, block).out for s in (1, -1)
+      ]
+      slope = ((sides[0] - sides[1]) / 2 * target).sum()
+      assert slope == pytest.approx((grads[i] * step[i]).sum(), rel=1e-6)
+
+
+@each_kind
+@each_path
+def test_no_gradient_reaches_the_future(kind, block):
+  made, qkv, see = cases.mechanism(kind, 2, 2), cases.qkv(2, 2), cases.self_see(cases.whole())
+  for t in range(16):
+    target = np.zeros(qkv[0].shape)
+    target[:, t] = cases.qkv(2, 2, seed=1)[0][:, t]
+    by_q, by_k, by_v = cases.solve(made, qkv, see, target, block).grads
+    assert (by_k[:, t + 1 :] == 0.0).all()
+    assert (by_v[:, t + 1 :] == 0.0).all()
+    assert (np.delete(by_q, t, 1) == 0.0).all()
+    assert (np.abs(by_v[:, : t + 1]).max((0, 2, 3)) > 0.0).all()
+    if t > 0:  # the first query has one key: its weight cannot move
+      assert (np.abs(by_k[:, : t + 1]).max((0, 2, 3)) > 0.0).all()
+
+
+@each_kind
+@each_grouping
+def test_packed_rows_equal_rows_alone(kind, grouping):
+  kv_heads, groups = cases.GROUPINGS[grouping]
+  made, qkv, where = cases.mechanism(kind, kv_heads, groups), cases.qkv(kv_heads, groups), cases.packed()
+  part, see_alone = (slice(0, 1), slice(5, 13)), cases.self_see(rows(8))
+  for scheme in cases.schemes(made, grouping):
+    out, lse = cases.run(made, qkv, cases.self_see(where), scheme)
+    alone, alone_lse = cases.run(made, [a[part] for a in qkv], see_alone, scheme)
+    close(out[part], alone)
+    close(lse[0:1, ..., 5:13], alone_lse)
+    assert (out[0, 13:] == 0).all()
+    assert (lse[0, ..., 13:] == -np.inf).all()
+
+
+@each_kind
+@each_grouping
+def test_a_rotated_ring_cache_with_an_empty_slot_equals_the_whole(kind, grouping):
+  kv_heads, groups = cases.GROUPINGS[grouping]
+  made, (q, k, v), where = cases.mechanism(kind, kv_heads, groups), cases.qkv(kv_heads, groups), cases.packed()
+  order = np.roll(np.arange(16), 5)
+
+  def ring(a, filling):  # rotated, and one slot more that holds only rubbish
+    return np.concatenate([a[1:, order], np.full_like(a[1:, :1], filling)], 1)
+
+  see = See(Where(*(a[1:, 15:] for a in where)), Where(ring(where.pos_BT, 3), ring(where.segment_BT, 0)), causal())
+  for scheme in cases.schemes(made, grouping):
+    whole, _ = cases.run(made, (q, k, v), cases.self_see(where), scheme)
+    last, _ = cases.run(made, (q[1:, 15:], ring(k, 7.0), ring(v, 7.0)), see, scheme)
+    close(last, whole[1:, 15:])
+
+
+@each_kind
+@each_grouping
+def test_blockwise_equals_dense(kind, grouping):
+  kv_heads, groups = cases.GROUPINGS[grouping]
+  made, qkv = cases.mechanism(kind, kv_heads, groups), cases.qkv(kv_heads, groups)
+  see = cases.self_see(cases.packed())
+  for scheme in cases.schemes(made, grouping):
+    dense = cases.run(made, qkv, see, scheme)
+    for got, expected in zip(cases.run(made, qkv, see, scheme, block=5), dense, strict=True):
+      close(got, expected)
+    if grouping == "mha":  # blocks that divide, and one that holds more than all
+      for block in (4, 64):
+        close(cases.run(made, qkv, see, scheme, block=block)[0], dense[0])
+
+
+@each_kind
+def test_blockwise_gradients_equal_dense_gradients(kind):
+  made, qkv, see = cases.mechanism(kind, 2, 2), cases.qkv(2, 2), cases.self_see(cases.packed())
+  target = cases.qkv(2, 2, seed=9)[0]
+  for dense, blockwise in zip(*(cases.solve(made, qkv, see, target, block).grads for block in (None, 5)), strict=True):
+    close(blockwise, dense, atol=2e-5)
+
+
+@each_kind
+@each_path
+def test_a_query_that_sees_nothing_gives_zero_and_no_gradient(kind, block):
+  made, qkv = cases.mechanism(kind, 2, 2), cases.qkv(2, 2)
+  see = See(cases.whole(), cases.whole(start=2), causal())  # queries 0 and 1 stand before every key
+  blind = np.zeros(qkv[0].shape)
+  blind[:, :2] = 1.0
+  first, rest = (cases.solve(made, qkv, see, target, block) for target in (blind, 1 - blind))
+  assert (first.out[:, :2] == 0).all()
+  assert (first.lse[..., :2] == -np.inf).all()
+  assert (first.weights[..., :2, :] == 0).all()
+  assert all((g == 0.0).all() for g in first.grads)
+  assert (rest.grads[0][:, :2] == 0.0).all()
+  assert all(np.isfinite(g).all() and (g != 0).any() for g in rest.grads)
+
+
+@each_kind
+def test_the_order_of_keys_does_not_matter_and_that_of_queries_is_kept(kind):
+  made, (q, k, v), where = cases.mechanism(kind, 2, 2), cases.qkv(2, 2), cases.whole()
+  plain = cases.solve(made, (q, k, v), See(where, where, causal()))
+  order = np.random.default_rng(0).permutation(16)
+  keys = cases.solve(made, (q, k[:, order], v[:, order]), See(where, where.at(order), causal()))
+  close(keys.out, plain.out)
+  close(keys.weights, plain.weights[..., order])
+  queries = cases.solve(made, (q[:, order], k, v), See(where.at(order), where, causal()))
+  close(queries.out, plain.out[:, order])
+
+
+@each_kind
+def test_weights_are_a_distribution_and_the_output_a_mean(kind):
+  made, (q, k, v), see = cases.mechanism(kind, 2, 2), cases.qkv(2, 2), cases.self_see(cases.packed())
+  assert made.supports.weights == "distribution"
+  solved = cases.solve(made, (q, k, v), see)
+  assert (solved.weights >= 0).all()
+  close(solved.weights.sum(-1)[1], 1.0)
+  assert (solved.weights[~np.broadcast_to(see.tile()[:, None, None], solved.weights.shape)] == 0).all()
+  close(np.einsum("bkgts,bskd->btkgd", solved.weights, v), solved.out)
+  close(cases.solve(made, (q, k, np.full_like(v, 3.0)), see).out[1], 3.0)
+
+
+@each_kind
+def test_parts_of_the_keys_merge_to_the_whole(kind):
+  made, (q, k, v), where = cases.mechanism(kind, 2, 2), cases.qkv(2, 2), cases.packed()
+  halves = (slice(0, 8), slice(8, 16))
+  parts = [cases.run(made, (q, k[:, s], v[:, s]), See(where, where.at(s), causal())) for s in halves]
+  whole = cases.solve(made, (q, k, v), cases.self_see(where))
+  out, lse = merge(parts)
+  close(out, whole.out)
+  close(lse, whole.lse)
+
+
+@each_kind
+def test_members_equal_members_alone(kind):
+  qkv, see = cases.qkv(2, 2), cases.self_see(cases.packed())
+
+  def run(seed):
+    make = lambda: build.make("attention", {"kind": kind}, heads=4, head_dim=cases.D, layer=0)  # noqa: E731
+    return cases.realize(make, seed)(*qkv, see)[0]
+
+  together = jax.jit(lambda seeds: jax.lax.map(run, seeds))(np.arange(3))
+  np.testing.assert_array_equal(together[2], jax.jit(run)(2))
+
+
+@each_kind
+@each_path
+def test_bfloat16_stays_finite_and_near(kind, block):
+  made, see = cases.mechanism(kind, 2, 2), cases.self_see(cases.packed())
+  halves = [(4 * a).astype(jnp.bfloat16) for a in cases.qkv(2, 2)]
+  solved = cases.solve(made, halves, see, block=block)
+  assert solved.out.dtype == jnp.bfloat16
+  assert solved.lse.dtype == solved.weights.dtype == np.float32
+  exact = cases.solve(made, [a.astype(np.float32) for a in halves], see).out
+  assert np.abs(solved.out.astype(np.float32) - exact).max() < 0.15  # values reach 16; bfloat16 has 8 bits
+  assert all(g.dtype == jnp.bfloat16 and np.isfinite(g.astype(np.float32)).all() for g in solved.grads)
+
+
+@each_kind
+@each_path
+def test_huge_scores_do_not_overflow(kind, block):
+  made, (q, k, v) = cases.mechanism(kind, 2, 2), cases.qkv(2, 2)
+  solved = cases.solve(made, (1e4 * q, 1e4 * k, v), cases.self_see(cases.packed()), block=block)
+  assert np.isfinite(solved.out).all()
+  assert all(np.isfinite(g).all() for g in solved.grads)
+
+
+@each_kind
+def test_position_terms_act_where_supported_and_are_refused_elsewhere(kind):
+  made, qkv, see = cases.mechanism(kind, 2, 2), cases.qkv(2, 2), cases.self_see(cases.packed())
+  plain, _ = cases.run(made, qkv, see)
+  for name, scheme in cases.terms(4, cases.D).items():
+    if getattr(made.supports, name):
+      assert np.abs(cases.run(made, qkv, see, scheme)[0] - plain).max() > 0.01
+    else:
+      with pytest.raises(Refused, match=type(made).__name__) as caught:
+        made(*qkv, see, scheme)
+      assert "\n" not in str(caught.value)
+
+
+@each_kind
+def test_unknown_options_and_empty_blocks_are_refused(kind):
+  with pytest.raises(Refused, match="no_such_option"):
+    build.make("attention", {"kind": kind, "no_such_option": 1}, heads=2, head_dim=4, layer=0)
+  made = cases.mechanism(kind, 1, 1)
+  with pytest.raises(Refused, match="block=0"):
+    made(*cases.qkv(1, 1), cases.self_see(cases.packed()), block=0)
