@@ -89,20 +89,22 @@ class Block(nnx.Module):
     memory_BSM and cross_see feed the cross-attention. key: dropout, None = evaluation. names: what records are called.
     """
     keys = [None] * 3 if key is None else list(jax.random.split(key, 3))
-    cache, cross_cache = caches
+    (cache, cross_cache), cross, feedforward = caches, self.cross, self.feedforward
 
     def to_itself(h_BTM):
       return _attend(self.attention, h_BTM, h_BTM, see, position, cache, record, names[0])
 
-    def to_memory(h_BTM):
-      return _attend(self.cross, h_BTM, memory_BSM, cross_see, None, cross_cache, record, names[1])
-
     x_BTM, cache_after = self._wire(self.attention_norm, to_itself, x_BTM, keys[0])
-    if self.cross is not None:
-      x_BTM, cross_cache = self._wire(self.cross_norm, to_memory, x_BTM, keys[1])
-    if self.feedforward is not None:
-      x_BTM, _ = self._wire(self.feedforward_norm, lambda h_BTM: (self.feedforward(h_BTM), None), x_BTM, keys[2])
-    return x_BTM, (cache_after, cross_cache)
+    cross_after = None
+    if cross is not None:
+
+      def to_memory(h_BTM):
+        return _attend(cross, h_BTM, memory_BSM, cross_see, None, cross_cache, record, names[1])
+
+      x_BTM, cross_after = self._wire(self.cross_norm, to_memory, x_BTM, keys[1])
+    if feedforward is not None:
+      x_BTM, _ = self._wire(self.feedforward_norm, lambda h_BTM: (feedforward(h_BTM), None), x_BTM, keys[2])
+    return x_BTM, (cache_after, cross_after)
 
   def _wire(self, norm, sublayer: Callable, x_BTM, key):
     """The sublayer with norm, dropout and residual around it; returns (y_BTM, whatever the sublayer carries)."""

@@ -14,10 +14,10 @@ def greedy(model, tokens_BTC, where: Where, *, stop: int, length: int, start: in
   Seq2Seq reads `tokens_BTC` as the source and begins with `start`; Gpt reads it as the prompt (padding allowed,
   segment 0) and goes on after the last token of each row. Pure, of static shape: may be jitted and mapped.
   """
-  _check(model, start, stop, length)
+  first = _check(model, start, stop, length)
   if hasattr(model, "encode"):
     carry = model.start(tokens_BTC, where, length)
-    tokens_BTC, where = jnp.full((tokens_BTC.shape[0], 1, 1), start, jnp.int32), rows(1)
+    tokens_BTC, where = jnp.full((tokens_BTC.shape[0], 1, 1), first, jnp.int32), rows(1)
   else:
     carry = model.start(tokens_BTC.shape[0], tokens_BTC.shape[1] + length)
   B, T, _ = tokens_BTC.shape
@@ -40,7 +40,8 @@ def greedy(model, tokens_BTC, where: Where, *, stop: int, length: int, start: in
   return jnp.concatenate([first_B[:, None], rest_TB.T], 1)
 
 
-def _check(model, start, stop, length) -> None:
+def _check(model, start, stop, length) -> int:
+  """The symbol to start with; Refused when this model cannot be decoded so."""
   if not hasattr(model, "start"):
     raise Refused(f"{type(model).__name__} cannot decode step by step; use kind=gpt or kind=seq2seq")
   fields, outputs, readouts = model.vocabulary.inputs, model.vocabulary.outputs, model.vocabulary.readouts
@@ -52,3 +53,4 @@ def _check(model, start, stop, length) -> None:
     raise Refused(f"stop={stop} can never be predicted; allowed are 0 to {outputs - 1}")
   if length < 1:
     raise Refused(f"length={length} decodes nothing; give 1 or more")
+  return 0 if start is None else start

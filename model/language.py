@@ -117,9 +117,10 @@ class Seq2Seq(nnx.Module):
   def __call__(self, inputs: Inputs, *, carry: tuple | None = None, key=None, record=None):
     """Logits (B, T, R, V) in float32 and the carry; with a carry the source is the one that `start` encoded."""
     key, source_key = (None, None) if key is None else jax.random.split(key)
-    memory_BSM = memory_where = None
+    memory_BSM, memory_where = None, inputs.source_where
     if carry is None:
-      memory_where = inputs.source_where
+      if inputs.source_BSC is None or memory_where is None:
+        raise Refused("an encoder-decoder was called without a source; give Inputs(source_BSC=..., source_where=...)")
       memory_BSM = self.encode(inputs.source_BSC, memory_where, key=source_key, record=record)
     x_BTM = self.embedding(inputs.tokens_BTC)
     memory = {"memory_BSM": memory_BSM, "memory_where": memory_where}

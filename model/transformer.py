@@ -83,10 +83,10 @@ class Decoder(Stack):
     carry = []
     for block in self.layers:
       cross_cache = None
-      if memory_BSM is not None:
-        cross_cache = block.cross.empty_cache(batch, memory_BSM.shape[1], dtype)
+      if block.cross is not None and memory_BSM is not None and memory_where is not None:
         # One query, whose answer nobody reads, fills the cache.
         see = See(memory_where.at(slice(1)), memory_where, everything())
-        _, cross_cache = block.cross(jnp.zeros_like(memory_BSM[:, :1]), memory_BSM, see, cache=cross_cache)
+        empty = block.cross.empty_cache(batch, memory_BSM.shape[1], dtype)
+        _, cross_cache = block.cross(jnp.zeros_like(memory_BSM[:, :1]), memory_BSM, see, cache=empty)
       carry.append((block.attention.empty_cache(batch, length, dtype), cross_cache))
     return tuple(carry)
