@@ -89,7 +89,8 @@ class Runner:
     self.inbox: queue.Queue = queue.Queue()
     self.backend: dict[str, Any] = {}
     self.signal: int = 0
-    self.counts = {"planned": 0, "stored": 0, "ran": 0, "diverged": 0, "stalled": 0, "failed": 0}
+    self.statuses: dict[str, str] = {}
+    self.ran: set[str] = set()
     self._previous: dict[int, Any] = {}
 
   def __enter__(self) -> "Runner":
@@ -121,18 +122,22 @@ class Runner:
     """Results of these trials (key -> resolved config), running those that are not stored."""
     stored = {key: result for key in points if (result := self._stored(key, points[key])) is not None}
     missing = {key: config for key, config in points.items() if key not in stored}
-    self.counts["planned"] += len(points)
-    self.counts["stored"] += len(stored)
     if missing:
       self._start(len(missing))
       requests = [self._request(pack) for pack in packs(missing, self._width())]
       self.progress.plan(sum(config["train"]["steps"] for config in missing.values()))
       self._work(requests)
-      self.counts["ran"] += len(missing)
+      self.ran |= set(missing)
     results = {key: self.store.result(key) or self._failure(key) for key in points}
-    for status in ("diverged", "stalled", "failed"):
-      self.counts[status] += sum(result["status"] == status for result in results.values())
+    self.statuses |= {key: result["status"] for key, result in results.items()}
     return results
+
+  @property
+  def counts(self) -> dict[str, int]:
+    """Trials of this command by what became of them, each counted once."""
+    found = list(self.statuses.values())
+    counted = {status: found.count(status) for status in ("diverged", "stalled", "failed")}
+    return {"planned": len(found), "stored": len(found) - len(self.ran), "ran": len(self.ran), **counted}
 
   def calls(self, names: list[tuple[str, str]]) -> dict[str, dict[str, list[float]]]:
     """Samples of functions (prefix, name) such as ("experiments.checks", "mech.shape"); failures raise RuntimeError."""
