@@ -1,7 +1,5 @@
 """What a task is: a vocabulary, a pure stream of batches and the accuracies and losses that bound every model."""
 
-# ruff: noqa: N815 - field names carry shapes
-
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
