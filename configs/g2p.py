@@ -29,9 +29,9 @@ def get_config():
   config.model.position = {"kind": "sinusoidal"}
   config.model.feedforward = {"kind": "relu", "hidden": 512}
   config.optim.update({"lr": 2e-3, "label_smoothing": 0.1})
-  config.optim.schedule.update({"kind": "warmup_cosine", "warmup": 600})
-  config.train.update({"steps": 12_000, "batch": 128})
-  config.eval.update({"every": 500, "batches": 4, "batch": 128, "judge": True})
+  config.optim.schedule.update({"kind": "warmup_cosine", "warmup": 400})
+  config.train.update({"steps": 8000, "batch": 64})
+  config.eval.update({"every": 500, "batches": 4, "batch": 64, "judge": True})
   return config
 
 

@@ -1,6 +1,7 @@
 """Time and memory of the commands as a user runs them, each in a process of its own.
 
-`python -m experiments.bench.budgets [NAME ...]` prints wall seconds, peak memory of the largest process times the workers, and exit code.
+`python -m experiments.bench.budgets [NAME ...]` prints wall seconds, peak memory (of the largest process, times the
+workers) and the exit code.
 """
 
 import os
