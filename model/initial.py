@@ -6,6 +6,7 @@ Schemes: LeCun 1998 (Var 1/in), Glorot & Bengio 2010 (Var 2/(in+out)), torch.nn.
 import math
 import zlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +74,7 @@ def settings(model, values: Mapping | None = None) -> nnx.State:
   )
 
 
-def realize(build: Callable[[], nnx.Module], seed=0, init: Mapping | None = None, values: Mapping | None = None):
+def realize(build: Callable[[], nnx.Module], seed: Any = 0, init: Mapping | None = None, values: Mapping | None = None):
   """A module with drawn parameters and set dials, for eager use; `seed` is an int, a traced int or a key."""
   abstract = nnx.eval_shape(build)
   graphdef, params, _, rest = nnx.split(abstract, nnx.Param, Dial, ...)

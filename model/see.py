@@ -3,8 +3,6 @@
 Rules speak positions, never indices, so packed rows, padding, memories and rotated caches need no mask of their own.
 """
 
-# ruff: noqa: N815 - field names carry shapes
-
 import dataclasses
 from typing import NamedTuple
 
@@ -186,7 +184,7 @@ def merge(parts) -> tuple[jax.Array, jax.Array]:
   top_BKGT = jax.lax.stop_gradient(jnp.max(jnp.stack(sums), 0))
   top_BKGT = jnp.where(jnp.isfinite(top_BKGT), top_BKGT, 0.0)
   shares = [jnp.exp(lse_BKGT - top_BKGT) for lse_BKGT in sums]
-  total_BKGT = sum(shares)
+  total_BKGT = jnp.sum(jnp.stack(shares), 0)
   safe_BKGT = jnp.where(total_BKGT > 0, total_BKGT, 1.0)
-  out = sum(jnp.moveaxis(share / safe_BKGT, -1, 1)[..., None] * o for share, o in zip(shares, outs, strict=True))
-  return out, jnp.where(total_BKGT > 0, top_BKGT + jnp.log(safe_BKGT), -jnp.inf)
+  terms = [jnp.moveaxis(share / safe_BKGT, -1, 1)[..., None] * o for share, o in zip(shares, outs, strict=True)]
+  return jnp.sum(jnp.stack(terms), 0), jnp.where(total_BKGT > 0, top_BKGT + jnp.log(safe_BKGT), -jnp.inf)

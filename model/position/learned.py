@@ -1,8 +1,8 @@
 """Gehring et al. 2017, Devlin et al. 2019: one trained vector per position, added to the input; x_p + E[p]."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from model.errors import Refused
 from model.initial import param
@@ -23,7 +23,7 @@ class Learned(Position):
 
   def embed(self, x_BTM, where):
     pos_BT = where.pos_BT
-    if not isinstance(pos_BT, jax.core.Tracer):
+    if not isinstance(pos_BT, Tracer):
       lowest, highest = int(np.min(pos_BT)), int(np.max(pos_BT))
       if lowest < 0 or highest >= self.length:
         bad = lowest if lowest < 0 else highest
