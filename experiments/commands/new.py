@@ -27,9 +27,7 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   """Writes the files and says what to run next; never overwrites."""
   name = space.name
   if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name) or keyword.iskeyword(name):
-    raise Refused(
-      f"{name!r} cannot name a file; use lower-case letters, digits and _, such as my_{space.what}"
-    )
+    raise Refused(f"{name!r} cannot name a file; use lower-case letters, digits and _, such as my_{space.what}")
   module, test = PLACES[space.what]
   root = Path.cwd() if space.what == "claim" else digest.root()
   files = {root / module.format(name=name): f"{space.what}.py.txt"}
