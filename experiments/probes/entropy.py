@@ -73,9 +73,8 @@ def true_key(weights_BHTS, asked_BRTS) -> dict[str, jax.Array]:
   """Mean mass on asked tokens: of any slot, by all heads; and slot by slot, by the best head of each."""
   asks_BRT = asked_BRTS.any(-1).astype(jnp.float32)
   any_BHT = (weights_BHTS * asked_BRTS.any(1)[:, None]).sum(-1)
-  slot_BHRT = jnp.einsum("bhts,brts->bhrt", weights_BHTS, asked_BRTS.astype(weights_BHTS.dtype))
-  slot_HR = slot_BHRT.sum((0, 3)) / jnp.maximum(asks_BRT.sum((0, 2)), 1.0)
-  return {"true_key_mass": _mean(any_BHT, asks_BRT.max(1)), "true_key_mass_best": slot_HR.max(0).mean()}
+  best_R = look.slot_mass(weights_BHTS, asked_BRTS).max(0)
+  return {"true_key_mass": _mean(any_BHT, asks_BRT.max(1)), "true_key_mass_best": best_R.mean()}
 
 
 def _mean(value_BHT, weight_BT):

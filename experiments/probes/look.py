@@ -3,13 +3,17 @@
 Everything here is traceable; a probe compiles one function of (graph, state, batch) and calls it for every trial.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from experiments.probes.subject import Subject
+from model.errors import Refused
+from model.heads import Heads
 from model.language import Inputs
 from model.see import See, everything
 from train.tasks.recall import Recall
@@ -39,6 +43,56 @@ def _layer(entry) -> Layer:
   weights_BKGTS, out_BTKGD = entry["weights_BKGTS"], entry["out_BTKGD"]
   B, K, G, T, S = weights_BKGTS.shape
   return Layer(weights_BKGTS.reshape(B, K * G, T, S), out_BTKGD.reshape(B, T, K * G, -1))
+
+
+def places(model: nnx.Module) -> dict[str, Heads]:
+  """The heads behind every name of `record`, in the order of the layers."""
+  found = {}
+  for stack in (getattr(model, name) for name in ("encoder", "decoder") if hasattr(model, name)):
+    for layer, block in enumerate(stack.layers):
+      own, cross = stack.names(layer)
+      found[own] = block.attention
+      if block.cross is not None:
+        found[cross] = block.cross
+  return found
+
+
+def count(model: nnx.Module) -> dict[str, int]:
+  """Number of heads at every place."""
+  return {name: heads.out.shape[0] * heads.out.shape[1] for name, heads in places(model).items()}
+
+
+def keep(model: nnx.Module, kept: dict[str, jax.Array]) -> nnx.Module:
+  """Changes `model` so that only some heads speak: `kept` holds 0 or 1 per head (H,), for each place.
+
+  Zeroed rows of W_O remove what a head adds and nothing else. For use on a model merged inside of jit.
+  """
+  for name, heads in places(model).items():
+    kept_KG11 = kept[name].reshape(*heads.out.shape[:2], 1, 1)
+    heads.out = nnx.Param(heads.out[...] * kept_KG11)  # a new one: the old belongs to the trace outside of `map`
+  return model
+
+
+def right(logits_BTRV: jax.Array, batch: Batch) -> jax.Array:
+  """Accuracy per readout, (R,)."""
+  right_BTR = (logits_BTRV.argmax(-1) == batch.targets_BTR) * batch.weights_BTR
+  return right_BTR.sum((0, 1)) / jnp.maximum(batch.weights_BTR.sum((0, 1)), 1.0)
+
+
+@partial(jax.jit, static_argnums=0)
+def accuracies(graph: nnx.GraphDef, state: nnx.State, kept_N: dict[str, jax.Array], batch: Batch) -> jax.Array:
+  """Accuracy per readout for each of N choices of heads, (N, R); `kept_N` holds (N, H) for each place."""
+
+  def one(kept):
+    return right(keep(nnx.merge(graph, state), kept)(batch.inputs)[0], batch)
+
+  return jax.lax.map(one, kept_N)
+
+
+def by_place(kept_NH: np.ndarray, heads: dict[str, int]) -> dict[str, np.ndarray]:
+  """Rows over all heads of a model as what `accuracies` takes; `heads` from `count`."""
+  parts = np.split(kept_NH.astype(np.float32), np.cumsum(list(heads.values()))[:-1], axis=1)
+  return dict(zip(heads, parts, strict=True))
 
 
 def seen(model: nnx.Module, inputs: Inputs, name: str) -> jax.Array:
@@ -72,9 +126,22 @@ def asked(batch: Batch) -> jax.Array:
   return match_BTRS.transpose(0, 2, 1, 3)
 
 
+def slot_mass(weights_BHTS: jax.Array, asked_BRTS: jax.Array) -> jax.Array:
+  """Mean attention of each head on the asked token of each slot, (H, R), over queries that ask in that slot."""
+  asks_BRT = asked_BRTS.any(-1)
+  mass_HR = jnp.einsum("bhts,brts->hr", weights_BHTS, asked_BRTS.astype(weights_BHTS.dtype))
+  return mass_HR / jnp.maximum(asks_BRT.sum((0, 2)), 1)
+
+
 def asks(subject: Subject) -> bool:
   """Is the task one of which `asked` knows the answers?"""
   return isinstance(subject.task, Recall)
+
+
+def need_recall(subject: Subject, probe: str) -> None:
+  """Refuses a task whose questions `asked` cannot read."""
+  if not asks(subject):
+    raise Refused(f"probe {probe} reads task.kind=recall only, not {subject.config['task']['kind']}; drop the probe")
 
 
 def average(parts: list) -> dict:
