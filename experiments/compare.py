@@ -54,27 +54,28 @@ def plan(card: str, named: dict[str, dict[str, Any]], metric: str, seeds: int, l
 
 
 def run(chosen: Study, delta: float, runner: Runner) -> tuple[study.Finished, list[dict[str, Any]]]:
-  """Every arm against the first: paired difference, 95 % interval, p, and what it means against +-delta."""
+  """Every arm against the first, under the protocol."""
+  done = study.run([(chosen, "quick")], runner)[0]
+  values = {name: arm.values(chosen.metric, chosen.better) for name, arm in done.arms.items()}
+  first, *others = values
+  found = [
+    {"name": f"{other} - {first}", "metric": chosen.metric}
+    | difference(values[other], values[first], delta, chosen.better)
+    for other in others
+  ]
+  return done, found
+
+
+def difference(ours: Sequence[float], theirs: Sequence[float], delta: float, better: str) -> dict[str, Any]:
+  """Mean paired difference with its 95 % interval, two-sided p, and what it says about a difference of delta."""
   from experiments import stats
 
-  done = study.run([(chosen, "quick")], runner)[0]
-  first, *others = chosen.arms
-  found = []
-  for other in others:
-    a, b = (done.arms[name].values(chosen.metric, chosen.better) for name in (other, first))
-    differences = [x - y for x, y in zip(a, b, strict=True)]
-    low, high, method = stats.interval(differences, 0.025)
-    effect = sum(differences) / len(differences)
-    p = min(1.0, 2 * min(stats.sign_flip(differences), stats.sign_flip([-d for d in differences])))
-    item = {
-      "name": f"{other} - {first}",
-      "metric": chosen.metric,
-      "effect": effect,
-      "ci": [low, high],
-      "method": method,
-    }
-    found.append(item | {"n": len(a), "p": p, "delta": delta, "answer": answer(low, high, delta, chosen.better)})
-  return done, found
+  differences = [a - b for a, b in zip(ours, theirs, strict=True)]
+  low, high, method = stats.interval(differences, 0.025)
+  p = min(1.0, 2 * min(stats.sign_flip(differences), stats.sign_flip([-d for d in differences])))
+  effect = sum(differences) / len(differences)
+  figures = {"effect": effect, "ci": [low, high], "method": method, "n": len(differences), "p": p, "delta": delta}
+  return figures | {"answer": answer(low, high, delta, better)}
 
 
 def answer(low: float, high: float, delta: float, better: str) -> str:
