@@ -1,6 +1,13 @@
 """The same claims on real text: English words to phonemes (CMUdict)."""
 
-from experiments.claim import All, Claim, Contrast, Study, Trial, greater
+from experiments.claim import All, Claim, Contrast, Literature, Study, Trial, greater
+
+# An older split of CMUdict (106837/2670/12000 words), so comparable only roughly.
+PUBLISHED = (
+  Literature("28.6 / 7.6", "% WER / PER, LSTM encoder-decoder", "Yao & Zweig 2015"),
+  Literature("21.7 / 5.0", "% WER / PER, recurrent with global attention", "Toshniwal & Livescu 2016"),
+  Literature("22.1 / 5.2", "% WER / PER, Transformer", "Yolchuyeva et al. 2019"),
+)
 
 # One layer on each side at width 64; 16 packed rows hold about 70 words. Cross-entropy per phone on held-out words is
 # judged, since it moves earlier and more smoothly than word errors; the long tier also decodes words and tells both.
@@ -61,6 +68,7 @@ CLAIMS = (
     "trial",
     "cross-entropy per phone on held-out words, at fixed width; word and phoneme error beside it in the long tier",
     Trial(HEADS, greater("heads=1", "heads=4", by=0.02, name="loss of 1 head - loss of 4 heads")),
+    literature=PUBLISHED,
     note="Parameters, FLOPs and steps are equal for every number of heads; 0.02 nat is 2 % of perplexity per phone.",
   ),
   Claim(
@@ -94,5 +102,6 @@ CLAIMS = (
     "empirical",
     "trial",
     "phoneme and word error on held-out words, at equal parameters and at equal time",
+    literature=PUBLISHED,
   ),
 )
