@@ -20,8 +20,9 @@ PROJECTIONS = ("query", "key", "value", "query_bias", "key_bias", "value_bias")
 def read(subject: Subject) -> dict[str, float]:
   """Means over layers and pairs of heads at the scored queries; nothing where no layer has two heads.
 
-  cka: two heads of a trained layer. cka_reinitialized: a trained head and another head put back to its first values,
-  in the otherwise trained model. cka_untrained: two heads of the model before its first step.
+  cka: two heads of a trained layer. cka_drawn: the same two, both put back to their first values in the otherwise
+  trained model, so what heads share that were drawn independently and learned nothing. cka_mixed: one trained, the
+  other put back. cka_untrained: two heads of the whole model before its first step.
   """
   if max(look.count(subject.model).values()) < 2:
     return {}
@@ -30,7 +31,8 @@ def read(subject: Subject) -> dict[str, float]:
   untrained = _outputs(subject, subject.untrained)
   return {
     "cka": _over_layers(trained, trained),
-    "cka_reinitialized": _over_layers(trained, again),
+    "cka_drawn": _over_layers(again, again),
+    "cka_mixed": _over_layers(trained, again),
     "cka_untrained": _over_layers(untrained, untrained),
   }
 
