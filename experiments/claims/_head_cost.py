@@ -31,8 +31,8 @@ COST = (
       Literature("similar to single-head attention of full width", "total cost", "Vaswani et al. 2017, 3.2.2"),
     ),
     note="32 heads over 8, ratios; the minimum is 5 %. Layer: width 512, 128 tokens, forward and backward; parameters "
-    "are equal. Time to target: recall with one relation, which both learn, width 64, this device. Tasks that need many "
-    "heads: HEAD-17.",
+    "are equal. Time to target: recall with one relation, which both learn, width 64, this device. Tasks that need "
+    "many heads: HEAD-17.",
   ),
   Claim(
     "HEAD-4b",

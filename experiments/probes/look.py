@@ -97,22 +97,20 @@ def by_place(kept_NH: np.ndarray, heads: dict[str, int]) -> dict[str, np.ndarray
 
 def seen(model: nnx.Module, inputs: Inputs, name: str) -> jax.Array:
   """Booleans (B|1, T, S): which keys a query could attend to at this place, by the model's own rule."""
-  stack = getattr(model, name.split("/")[0])
-  if name.endswith("/cross"):
-    return See(inputs.where, inputs.source_where, everything()).tile()
-  where = inputs.source_where if _reads_source(inputs, name) else inputs.where
-  return See(where, where, stack.rule).tile()
+  own, source = inputs.where, inputs.source_where
+  if source is not None and name.endswith("/cross"):
+    return See(own, source, everything()).tile()
+  if source is not None and name.startswith("encoder"):
+    own = source
+  return See(own, own, getattr(model, name.split("/")[0]).rule).tile()
 
 
 def scored(batch: Batch, name: str) -> jax.Array:
   """Weights (B|1, T): 1 for the queries whose answers count; in the encoder of a pair, every token of the source."""
-  if _reads_source(batch.inputs, name):
-    return (batch.inputs.source_where.segment_BT > 0).astype(jnp.float32)
+  source = batch.inputs.source_where
+  if source is not None and name.startswith("encoder"):
+    return jnp.asarray(source.segment_BT > 0, jnp.float32)
   return (batch.weights_BTR > 0).any(-1).astype(jnp.float32)
-
-
-def _reads_source(inputs: Inputs, name: str) -> bool:
-  return inputs.source_BSC is not None and name.startswith("encoder")
 
 
 def asked(batch: Batch) -> jax.Array:

@@ -35,7 +35,7 @@ def read(subject: Subject) -> dict[str, float]:
 def _numbers(graph, state) -> dict[str, jax.Array]:
   found = [layer(*matrices(heads)) for heads in look.places(nnx.merge(graph, state)).values()]
   found = [numbers for numbers in found if numbers]
-  return {name: sum(numbers[name] for numbers in found) / len(found) for name in found[0]}
+  return {name: jnp.stack([numbers[name] for numbers in found]).mean() for name in found[0]}
 
 
 def matrices(heads) -> tuple[jax.Array, jax.Array]:
@@ -44,7 +44,8 @@ def matrices(heads) -> tuple[jax.Array, jax.Array]:
   M, K, G, D = query_MKGD.shape
   key_MKD = heads.key[...] if hasattr(heads, "key") else query_MKGD[:, :, 0]
   key_MKGD = jnp.broadcast_to(key_MKD[:, :, None], (M, K, G, D))
-  return tuple(jnp.moveaxis(matrix.reshape(M, K * G, D), 1, 0) for matrix in (query_MKGD, key_MKGD))
+  query_HMD, key_HMD = (jnp.moveaxis(matrix.reshape(M, K * G, D), 1, 0) for matrix in (query_MKGD, key_MKGD))
+  return query_HMD, key_HMD
 
 
 def layer(query_HMD: jax.Array, key_HMD: jax.Array) -> dict[str, jax.Array]:

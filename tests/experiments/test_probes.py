@@ -216,8 +216,8 @@ def test_heads_of_different_slots_differ_and_all_are_needed():
   assert found["used"] == pytest.approx(0.0, abs=1e-5)  # one set of keys, but the slots are orthogonal
   assert found["angle"] == pytest.approx(45.0, abs=0.1)  # 90 degrees between queries, 0 between keys
   alike = similarity.read(one)
-  assert alike["cka"] < 0.1
-  assert alike["cka"] < alike["cka_reinitialized"] < alike["cka_untrained"]
+  assert alike["cka"] < 0.1  # above 0 where both slots ask for the same token
+  assert max(alike["cka"], alike["cka_mixed"]) < alike["cka_drawn"] < 1  # even attention gives all heads one mean
   pruned = pruning.read(one)
   assert pruned["full"] == 1.0
   assert pruned["drop_half"] == pytest.approx(0.375, abs=0.05)
