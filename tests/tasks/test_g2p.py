@@ -5,14 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model import build, decode, initial
 from model.errors import Refused
 from tests.corpora.present import HAS_CMUDICT
-from train import step
 from train.corpora import cmudict
 from train.tasks import g2p
 from train.tasks.g2p import G2p
@@ -174,10 +172,7 @@ def test_impossible_options_are_refused(options):
 @functools.cache
 def small_model():
   options = {"kind": "seq2seq", "width": 16, "heads": 2, "depth": 1, "position": {"kind": "sinusoidal"}}
-  abstract = nnx.eval_shape(lambda: build.model(options, G2p.vocabulary))
-  graph, params, _ = nnx.split(abstract, nnx.Param, initial.Dial)
-  given = {path: jnp.float32(value) for path, value in initial.dials(abstract).items()}
-  return nnx.merge(graph, initial.draw(params, jax.random.key(0)), step.dial_state(given))
+  return initial.realize(lambda: build.model(options, G2p.vocabulary))
 
 
 def test_neighbors_in_a_row_do_not_matter_to_the_model():
