@@ -1,11 +1,11 @@
 """What the size of query-key products does to the softmax: Var(q.k) = d_k for independent unit entries.
 
-J = diag(a) - a a^T; |J|^2 = sum a^2 - 2 sum a^3 + (sum a^2)^2 (Vaswani et al. 2017, 3.2.1 and footnote 4). A unit
-is one seed. Sizes that span decades are told as powers of two, so that a difference is a ratio and a slope an exponent.
+Its Jacobian is diag(a) - a a^T (Vaswani et al. 2017, 3.2.1 and footnote 4). A unit is one seed. Sizes
+that span decades are told as powers of two, so that a difference is a ratio and a slope an exponent.
 """
 
 import itertools
-from functools import partial
+from functools import cache, partial
 
 import jax
 import numpy as np
@@ -65,7 +65,7 @@ def _formula(scheme: str, width: int) -> float:
 
 
 def _variances(scheme: str, width: int) -> np.ndarray:
-  """Var(q.k) by seed, over four draws of the projections of a real layer and all pairs of 128 tokens."""
+  """Var(q.k) by seed, over two draws of the projections of a real layer and all pairs of 128 tokens."""
   heads = nnx.eval_shape(partial(Heads, MODEL_WIDTH, heads=1, head_dim=width, value_dim=1, mechanism={"kind": "dot"}))
   params = nnx.state(heads, _makes_scores)
   found = []
@@ -73,7 +73,7 @@ def _variances(scheme: str, width: int) -> np.ndarray:
     random = np.random.default_rng([5, seed])
     x_TM, y_SM = (_normalized(random.standard_normal((128, MODEL_WIDTH), dtype=np.float32)) for _ in range(2))
     squares = []
-    for key in jax.random.split(jax.random.key(seed), 4):
+    for key in jax.random.split(jax.random.key(seed)):
       drawn = initial.draw(params, key, {"kind": "lecun", "qk": scheme})
       q_TD = x_TM @ np.asarray(drawn["query"]).reshape(MODEL_WIDTH, width)
       k_SD = y_SM @ np.asarray(drawn["key"]).reshape(MODEL_WIDTH, width)
@@ -124,16 +124,10 @@ def softmax(score_TS: np.ndarray) -> np.ndarray:
 
 
 def jacobian_norm(a_TS: np.ndarray) -> np.ndarray:
-  """Frobenius norm of diag(a) - a a^T for each row a; sums of a (1 - a) keep what a one-hot row would cancel."""
-  rest_TS = _rest(a_TS)
-  square_T = np.square(a_TS * rest_TS).sum(-1)
-  return np.sqrt(square_T + np.square(a_TS).sum(-1) ** 2 - np.square(np.square(a_TS)).sum(-1))
-
-
-def _rest(a_TS):
-  """1 - a, as the sum of the others."""
-  S = a_TS.shape[-1]
-  return a_TS @ (1.0 - np.eye(S))
+  """Frobenius norm of diag(a) - a a^T for each row a, from sums over the other keys: nothing cancels near one-hot."""
+  others_SS = 1.0 - np.eye(a_TS.shape[-1])
+  own_TS, square_TS = a_TS * (a_TS @ others_SS), np.square(a_TS)
+  return np.sqrt(np.square(own_TS).sum(-1) + (square_TS * (square_TS @ others_SS)).sum(-1))
 
 
 def entropy(a_TS: np.ndarray) -> np.ndarray:
@@ -154,11 +148,16 @@ def gradients() -> Samples:
   samples = Samples()
   for seed, (name, sizes) in itertools.product(SEEDS, SIZES.items()):
     for width, (model, key) in sizes.items():
-      q_BTD, k_BSD, u_BTS = _projected(np.random.default_rng([3, seed, model, key]), model, key)
-      unscaled, scaled = (_at_query(q_BTD, k_BSD, u_BTS, scale) for scale in (1.0, key**-0.5))
-      for measure, of in STATISTICS.items():
-        samples.add(**{f"{measure} ratio, {name} {width}": _log2(of(unscaled)) - _log2(of(scaled))})
+      ratios = _ratios(seed, model, key)
+      samples.add(**{f"{measure} ratio, {name} {width}": ratio for measure, ratio in ratios.items()})
   return samples
+
+
+@cache
+def _ratios(seed: int, model: int, key: int) -> dict[str, float]:
+  vectors = _projected(np.random.default_rng([3, seed, model, key]), model, key)
+  unscaled, scaled = (_at_query(*vectors, scale) for scale in (1.0, key**-0.5))
+  return {measure: _log2(of(unscaled)) - _log2(of(scaled)) for measure, of in STATISTICS.items()}
 
 
 SIZES = {  # what grows: its size -> (model width, key width); no keys are wider than the model, as in real layers
@@ -170,11 +169,11 @@ STATISTICS = {"mean": np.mean, "99 %": lambda norms: np.quantile(norms, 0.99), "
 
 
 def _projected(random, model_width: int, key_width: int):
-  """Queries, keys and u_ts = g_t . v_s of 64 sequences of 16 tokens; g is a random direction of the output."""
+  """Queries, keys and u_ts = g_t . v_s of 32 sequences of 16 tokens; g is a random direction of the output."""
   normal = partial(random.standard_normal, dtype=np.float32)
-  x_BTM = _normalized(normal((64, KEYS, model_width)))
+  x_BTM = _normalized(normal((32, KEYS, model_width)))
   q_BTD, k_BSD, v_BSD = (x_BTM @ (normal((model_width, n)) * model_width**-0.5) for n in (key_width, key_width, 64))
-  return q_BTD, k_BSD, (normal((64, KEYS, 64)) / 8) @ np.swapaxes(v_BSD, 1, 2)
+  return q_BTD, k_BSD, (normal((32, KEYS, 64)) / 8) @ np.swapaxes(v_BSD, 1, 2)
 
 
 def _at_query(q_BTD, k_BSD, u_BTS, scale: float) -> np.ndarray:
