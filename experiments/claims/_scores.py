@@ -9,7 +9,7 @@ from experiments.claim import Study
 
 CARD = "dot_vs_additive"
 RATES = (2e-3, 6e-3, 2e-2, 6e-2)
-BUDGET = {"train.steps": 300, "eval.batches": 2}  # 15 evaluations of 768 answers
+WHOLE_BUDGET = {"train.steps": 300}
 
 KINDS = {
   "unscaled": {"model.attention.kind": "dot", "model.attention.scale": 1.0},
@@ -38,7 +38,7 @@ MECHANISMS = Study(
     )
   ),
   metric="auc",
-  tiers={"quick": BUDGET},
+  tiers={"quick": WHOLE_BUDGET},
   grid=RATES,
   x="key width",
 )
@@ -53,8 +53,8 @@ INITS = Study(
     "unscaled 128, shrunk": _arm("unscaled", "128") | {"model.init.qk_gain": 128**-0.25},
   },
   metric="auc",
-  tiers={"small": BUDGET},
-  grid=(7e-4, *RATES),
+  tiers={"small": WHOLE_BUDGET},
+  grid=RATES,
   x="first weights",
 )
 
@@ -63,7 +63,7 @@ EVENNESS = Study(
   card=CARD,
   arms=arms(("scaled 8, torch", "additive 8, torch", "scaled 128, torch", "additive 128, torch")),
   metric="auc",
-  tiers={"small": BUDGET},
+  tiers={"small": WHOLE_BUDGET},
   grid=RATES,
   probes=("entropy",),
   x="key width",
@@ -77,7 +77,7 @@ GAIN = Study(
     "additive 8, torch, gain 4": _arm("additive", "8", "torch") | {"model.attention.gain": 4.0},
   },
   metric="auc",
-  tiers={"small": BUDGET},
+  tiers={"small": WHOLE_BUDGET},
   grid=RATES,
   x="gain",
 )
@@ -99,7 +99,7 @@ QUALITY = Study(
   },
   metric="loss",
   better="min",
-  tiers={"small": BUDGET},
+  tiers={"small": WHOLE_BUDGET},
   grid=RATES,
   x="key width and task",
 )
