@@ -5,12 +5,14 @@ writes empty fields differently from one Python version to the next.
 """
 
 import ast
+import functools
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 STARTS = ("train/loop.py", "train/step.py", "model/build.py")
-WITHIN = ("model", "train")
+PROBES = "experiments/probes"
+WITHIN = ("model", "train", "experiments.probes")
 
 
 def root() -> Path:
@@ -23,21 +25,26 @@ def code_sha256(files: Iterable[str], base: Path | None = None) -> str:
   base = base or root()
   digest = hashlib.sha256()
   for path in sorted(set(files)):
-    tree = ast.parse((base / path).read_text(encoding="utf-8"), filename=path)
-    digest.update(f"{Path(path).as_posix()}\0{_dump(tree)}\0".encode())
+    digest.update(f"{Path(path).as_posix()}\0{_text(base / path)}\0".encode())
   return digest.hexdigest()
 
 
 def files_in_use(config: Mapping, base: Path | None = None) -> list[str]:
-  """The files under model/ and train/ that a resolved config runs through, sorted.
+  """The files under model/, train/ and experiments/probes/ that a resolved config runs through, sorted.
 
-  The closure of imports from the training loop, the step, the model builder and the files of the chosen kinds; kinds
-  not chosen are loaded by nobody and stay outside.
+  The closure of imports from the training loop, the step, the model builder, the files of the chosen kinds and the
+  probes asked for; kinds not chosen are loaded by nobody and stay outside.
   """
+  return closure(starts(config, base), base)
+
+
+def starts(config: Mapping, base: Path | None = None) -> tuple[str, ...]:
+  """Where the files in use begin: loop, step, builder, the files of the chosen kinds and of the probes asked for."""
   base = base or root()
   chosen = [_kind(base, f"model/{family}", options) for family, options in config["model"].items()]
   chosen.append(_kind(base, "train/tasks", config["task"]))
-  return closure([*STARTS, *(path for path in chosen if path)], base)
+  probes = (f"{PROBES}/{name}.py" for name in config.get("probes", ()))
+  return (*STARTS, *(path for path in chosen if path), *probes)
 
 
 def closure(starts: Iterable[str], base: Path | None = None, within: tuple[str, ...] = WITHIN) -> list[str]:
@@ -49,7 +56,7 @@ def closure(starts: Iterable[str], base: Path | None = None, within: tuple[str, 
     if path in seen:
       continue
     seen.add(path)
-    waiting += [found for name in _imports(base, path) for found in _files(base, name, within)]
+    waiting += [found for name in _imports(base / path, path) for found in _files(base, name, within)]
   return sorted(seen)
 
 
@@ -63,24 +70,43 @@ def _kind(base: Path, folder: str, options: object) -> str | None:
   return f"{folder}/{kind}.py" if (base / folder).is_dir() else None
 
 
-def _imports(base: Path, path: str) -> list[str]:
+def _text(file: Path) -> str:
+  """`_dump` of a file's tree, remembered as long as the file is not written again."""
+  stat = file.stat()
+  return _read_text(file, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=1024)
+def _read_text(file: Path, changed: int, size: int) -> str:
+  del changed, size  # only part of the cache's key
+  return _dump(ast.parse(file.read_text(encoding="utf-8"), filename=str(file)))
+
+
+def _imports(file: Path, path: str) -> tuple[str, ...]:
   """Dotted names that a file imports; `from a import b` gives a and a.b, since b may be a module."""
-  names = []
-  for node in ast.walk(ast.parse((base / path).read_text(encoding="utf-8"), filename=path)):
+  stat = file.stat()
+  return _read_imports(file, path, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=1024)
+def _read_imports(file: Path, path: str, changed: int, size: int) -> tuple[str, ...]:
+  del changed, size
+  names: dict[str, None] = {}
+  for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), filename=path)):
     if isinstance(node, ast.Import):
-      names += [alias.name for alias in node.names]
+      names |= dict.fromkeys(alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
       package = Path(path).parent.parts
       above = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
       source = ".".join(part for part in (above, node.module or "") if part)
-      names += [source, *(f"{source}.{alias.name}" for alias in node.names)]
-  return names
+      names |= dict.fromkeys([source, *(f"{source}.{alias.name}" for alias in node.names)])
+  return tuple(names)
 
 
 def _files(base: Path, name: str, within: tuple[str, ...]) -> list[str]:
   """The module's file and the package files that importing it runs; [] for a name that is no module of ours."""
   parts = name.split(".")
-  if parts[0] not in within:
+  if not any(parts[: len(package)] == package for package in (inside.split(".") for inside in within)):
     return []
   packages = ["/".join((*parts[:depth], "__init__.py")) for depth in range(1, len(parts) + 1)]
   return [path for path in (*packages, "/".join(parts) + ".py") if (base / path).is_file()]

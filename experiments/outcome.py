@@ -1,6 +1,7 @@
 """From finished studies and rows to a report, its stored data and the table on the terminal."""
 
 import dataclasses
+import hashlib
 import json
 import math
 import re
@@ -14,6 +15,7 @@ from typing import Any
 from experiments import atomic, cards, ledger, stamp
 from experiments.claim import Claim, Trial
 from experiments.claims import catalog
+from experiments.cohorts import digest
 from experiments.report import ArmData, Comparison, Outcome, Report, StudyPlot
 from experiments.store import Store, number
 from experiments.study import Arm, Finished
@@ -123,11 +125,33 @@ def failures(done: Finished) -> list[Outcome]:
   ]
 
 
-def write(root: Path, report: Report) -> Path:
+def fingerprint(rows: Sequence[Mapping[str, Any]], claims: Sequence[Claim], tier: str) -> str:
+  """A digest of all that the report of these rows shows, but for when it was made, and of the code that draws it."""
+  here = Path(__file__).resolve()
+  drawing = [here, *sorted(path for path in (here.parent / "report").iterdir() if path.is_file())]
+  return digest(
+    {
+      "rows": [{name: value for name, value in row.items() if name != "run"} for row in rows],
+      "claims": [cards.claim(claim) for claim in claims],
+      "tier": tier,
+      "drawn by": [hashlib.sha256(path.read_bytes()).hexdigest() for path in drawing],
+    }
+  )
+
+
+def drawn(root: Path, fingerprint: str) -> Path | None:
+  """The report that lies in a workdir already, where it shows the very same."""
+  path, data = root / "report.html", root / "report.json"
+  if not path.exists() or not data.exists():
+    return None
+  return path if json.loads(data.read_text()).get("fingerprint") == fingerprint else None
+
+
+def write(root: Path, report: Report, fingerprint: str = "") -> Path:
   """report.html, and report.json from which `assay report` draws it again."""
   from experiments.report import build
 
-  atomic.write_json(root / "report.json", dataclasses.asdict(report))
+  atomic.write_json(root / "report.json", {**dataclasses.asdict(report), "fingerprint": fingerprint})
   path = root / "report.html"
   atomic.write_text(path, build.html(report))
   return path
@@ -136,6 +160,7 @@ def write(root: Path, report: Report) -> Path:
 def read(root: Path) -> Report:
   """The stored report data of a workdir."""
   data = ledger.numbers(json.loads((root / "report.json").read_text()))
+  data.pop("fingerprint", None)
   studies = [
     StudyPlot(**(study | {"arms": [ArmData(**arm) for arm in study["arms"]]})) for study in data.pop("studies")
   ]

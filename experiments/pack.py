@@ -44,7 +44,7 @@ def run(
   pack: Pack,
   cohort: Cohort,
   *,
-  stamp: dict[str, Any],
+  stamp: Callable[[Mapping[str, Any]], Mapping[str, Any]],
   keep: bool = False,
   stop: Callable[[], bool] = lambda: False,
   progress: Callable[[int], None] = lambda step: None,
@@ -52,7 +52,7 @@ def run(
 ) -> bool:
   """Trains the pack to its end and writes one result per member; False when it stopped and saved before.
 
-  `stamp` is added to every result (code digest, versions, device). `keep` keeps the final checkpoint.
+  `stamp(config)` is added to that member's result (code digest, device). `keep` keeps the final checkpoint.
   """
   started = time.monotonic()
   split = pack.configs[0]["eval"]["split"]
@@ -90,23 +90,20 @@ def run(
     save(fitted.state, fitted.curves)
   seconds = before + time.monotonic() - started
   for index, key in enumerate(pack.keys):
-    result = _result(cohort, pack.configs[index], fitted, index)
-    store.finish(
-      key,
-      fitted.curves[index],
-      result | stamp | {"seconds": seconds / len(pack.keys), "step_seconds": fitted.step_seconds},
-    )
+    config = pack.configs[index]
+    times = {"seconds": seconds / len(pack.keys), "step_seconds": fitted.step_seconds}
+    store.finish(key, fitted.curves[index], {**_result(cohort, config, fitted, index), **stamp(config), **times})
   if not keep:
     store.forget_cohort(pack.key)
   return True
 
 
-def fail(store: Store, pack: Pack, cause: str, stamp: dict[str, Any]) -> None:
+def fail(store: Store, pack: Pack, cause: str, stamp: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
   """Records that the pack's trials failed, and why; the next command tries them again."""
   for key, config in zip(pack.keys, pack.configs, strict=True):
     store.begin(key, config, store.curve(key))
     result = {"schema": 1, "status": "failed", "cause": cause, "steps": 0, "measures": {}, "seconds": 0.0}
-    atomic.write_json(store.trial(key) / "result.json", result | stamp)
+    atomic.write_json(store.trial(key) / "result.json", {**result, **stamp(config)})
 
 
 def restore(store: Store, pack: Pack, cohort: Cohort, warn: Callable[[str], None]):

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from experiments import calls, digest, ledger, stamp, study, verdict
+from experiments import calls, ledger, stamp, study, verdict
 from experiments.claim import All, Bench, Check, Citation, Claim, Contrast, Equivalent, Moderated, Test, Trial
 from experiments.claims import catalog
 from experiments.cohorts import digest as hash_of
@@ -124,7 +124,7 @@ def _trial_row(claim: Claim, tier: str, alpha: float, config_sha256: str, done: 
   if any(arm.count("failed") for arm in arms):
     decided |= {"verdict": "inconclusive", "condition": None, "reason": "a trial failed; run the command again."}
   results = [result for arm in arms for result in arm.results]
-  files = sorted({path for arm in arms for path in digest.files_in_use(arm.config)})
+  files = sorted({path for arm in arms for path in stamp.files(arm.config)})
   return ledger.row(
     claim,
     tier,
@@ -136,9 +136,7 @@ def _trial_row(claim: Claim, tier: str, alpha: float, config_sha256: str, done: 
     code_files=files,
     data_sha256=study.corpora.hashes(arms[0].config),
     trials=[key for arm in arms for key in arm.keys],
-    stale=any(
-      result.get("code_sha256") != stamp.code(arm.config)["code_sha256"] for arm in arms for result in arm.results
-    ),
+    stale=any(_stale(arm) for arm in arms),
     versions=stamp.versions(),
     run={
       "device_name": results[0].get("device_name", ""),
@@ -146,6 +144,12 @@ def _trial_row(claim: Claim, tier: str, alpha: float, config_sha256: str, done: 
       "train_seconds": round(sum(result["seconds"] for result in results), 1),
     },
   )
+
+
+def _stale(arm: study.Arm) -> bool:
+  """Whether some trial of the arm was run by other code than today's."""
+  today = stamp.code(arm.config)["code_sha256"]
+  return any(result.get("code_sha256") != today for result in arm.results)
 
 
 def _arm(done: study.Finished, name: str, arms: Sequence[study.Arm]) -> dict[str, Any]:

@@ -13,8 +13,18 @@ PACKAGES = ("attention-assay", "jax", "jaxlib", "flax", "optax")
 
 
 def code(config: Mapping[str, Any]) -> dict[str, Any]:
-  """The digest of the model/ and train/ files that this config uses."""
-  return {"code_sha256": _code(tuple(digest.files_in_use(config)))}
+  """The digest of the files that this config uses."""
+  return {"code_sha256": _code(files(config))}
+
+
+def files(config: Mapping[str, Any]) -> tuple[str, ...]:
+  """The files of ours that this config uses; one command never sees its own code change."""
+  return _files(digest.starts(config))
+
+
+@functools.lru_cache(maxsize=256)
+def _files(starts: tuple[str, ...]) -> tuple[str, ...]:
+  return tuple(digest.closure(starts))
 
 
 @functools.lru_cache(maxsize=256)

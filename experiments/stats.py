@@ -9,11 +9,10 @@ side of the long tail is missed more often than stated (tests/experiments/test_s
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import scipy.optimize
-import scipy.stats
+from scipy import special
 
 ENUMERATED = 16  # up to here all 2^n sign patterns; beyond, a seeded sample of as many
 RELATIVE = 1e-12  # two numbers closer than this share of their size are taken for equal
@@ -98,7 +97,7 @@ def t_interval(values: Sequence[float], level: float) -> Interval:
   n = len(values)
   if n < 2:
     return Interval(-math.inf, math.inf, "none")
-  reach = float(scipy.stats.t.isf(level, n - 1)) * float(np.std(values, ddof=1)) / math.sqrt(n)
+  reach = _student(level, n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
   center = float(np.mean(values))
   return Interval(center - reach, center + reach, "t")
 
@@ -109,7 +108,7 @@ def t_test(values: Sequence[float], above: float = 0.0) -> float:
   n = len(values)
   if n < 2 or not np.isfinite(values).all() or min(values) == max(values):
     return 1.0
-  return float(scipy.stats.t.sf((np.mean(values) - above) * math.sqrt(n) / np.std(values, ddof=1), n - 1))
+  return float(special.stdtr(n - 1, (above - np.mean(values)) * math.sqrt(n) / np.std(values, ddof=1)))
 
 
 def unpaired_interval(first: Sequence[float], second: Sequence[float], level: float) -> Interval:
@@ -123,7 +122,7 @@ def unpaired_interval(first: Sequence[float], second: Sequence[float], level: fl
   if a + b == 0.0:
     return Interval(center, center, "t")
   freedom = (a + b) ** 2 / (a**2 / (len(first) - 1) + b**2 / (len(second) - 1))
-  reach = float(scipy.stats.t.isf(level, freedom)) * math.sqrt(a + b)
+  reach = _student(level, freedom) * math.sqrt(a + b)
   return Interval(center - reach, center + reach, "t")
 
 
@@ -139,15 +138,13 @@ def minimum_detectable_effect(sd: float, n: int, alpha: float, power: float = 0.
 
 @functools.lru_cache(maxsize=256)
 def _detectable_shift(n: int, alpha: float, power: float) -> float:
-  # T > c given the sample's variance is a normal probability; 4000 quantiles of the chi-square average over it.
-  ratio = np.sqrt(scipy.stats.chi2.ppf((np.arange(4000) + 0.5) / 4000, n - 1) / (n - 1))
-  needed = float(scipy.stats.t.isf(alpha, n - 1)) * ratio
+  """The noncentrality of Student's t that puts `power` of it above the critical value."""
+  return float(special.nctdtrinc(n - 1, 1.0 - power, _student(alpha, n - 1)))
 
-  def lacking(shift: float) -> float:
-    return float(np.mean(scipy.stats.norm.cdf(shift - needed))) - power
 
-  found: Any = scipy.optimize.brentq(lacking, -10.0, float(needed.max()) + 10.0)
-  return float(found)
+def _student(level: float, freedom: float) -> float:
+  """The point that Student's t exceeds with probability `level`."""
+  return -float(special.stdtrit(freedom, level))
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
@@ -156,7 +153,9 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
     raise ValueError(f"{len(x)} against {len(y)} values: ranks need pairs")
   if len(x) < 2 or np.isnan([*x, *y]).any():
     return math.nan
-  a, b = (scipy.stats.rankdata(side) - (len(x) + 1) / 2 for side in (x, y))
+  from scipy.stats import rankdata  # slow to import, and no stored row needs it
+
+  a, b = (rankdata(side) - (len(x) + 1) / 2 for side in (x, y))
   size = math.sqrt(float(a @ a) * float(b @ b))
   return float(a @ b) / size if size else math.nan
 

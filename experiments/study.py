@@ -3,6 +3,8 @@ seeds on the test split. Nothing here knows what a claim hopes for.
 """
 
 import dataclasses
+import functools
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -10,10 +12,11 @@ from typing import Any
 from configs import override
 from experiments import corpora
 from experiments.claim import Study
-from experiments.cohorts import trial_key
+from experiments.cohorts import canonical, trial_key
 from experiments.runner import Runner
 
-GROWTH = 3.0  # a best rate on the grid's edge grows the grid by this factor, once, for all arms alike
+GROWTH = 3.0  # a best rate on the grid's edge grows the grid by this factor, for all arms alike
+GROWTHS = 3  # at most; an arm that is still best on the edge says so in its row
 
 Result = dict[str, Any]
 
@@ -70,26 +73,32 @@ def finite(result: Result, measure: str, better: str) -> float:
 
 def point(study: Study, tier: str, arm: str, *, lr: float, seed: int, split: str) -> dict[str, Any]:
   """The resolved config of one trial. Probes and decoding belong to reporting trials only."""
-  settings: dict[str, Any] = {**study.tiers[tier], **study.arms[arm]}
-  settings |= {"optim.lr": lr, "seed": seed, "eval.split": split}
-  config = override.load(study.card, settings)
-  resolved = override.resolve(config)
+  resolved = _resolved(study.card, canonical({**study.tiers[tier], **study.arms[arm], "optim.lr": study.grid[0]}))
+  options = {"seed": seed, "optim": resolved["optim"] | {"lr": float(lr)}}
   if split == "test":
-    return resolved | {"probes": list(study.probes)}
-  return resolved | {"probes": [], "eval": resolved["eval"] | {"judge": False}}
+    return resolved | options | {"probes": list(study.probes), "eval": resolved["eval"] | {"split": split}}
+  return resolved | options | {"probes": [], "eval": resolved["eval"] | {"split": split, "judge": False}}
+
+
+@functools.lru_cache(maxsize=1024)
+def _resolved(card: str, settings: str) -> dict[str, Any]:
+  """The config that all trials of an arm share; nobody writes into it."""
+  return override.resolve(override.load(card, json.loads(settings)))
 
 
 def run(studies: Sequence[tuple[Study, str]], runner: Runner) -> list[Finished]:
   """Runs (study, tier) pairs stage by stage, all studies' trials of a stage together."""
   grids = [study.grid for study, _ in studies]
   tuned = _tune(studies, grids, runner)
-  grown = [_grow(study, grid, means) for (study, _), grid, means in zip(studies, grids, tuned, strict=True)]
-  if grown != list(grids):
-    tuned = _tune(studies, grown, runner)
+  for _ in range(GROWTHS):
+    grown = [_grow(study, grid, means) for (study, _), grid, means in zip(studies, grids, tuned, strict=True)]
+    if grown == grids:
+      break
+    grids, tuned = grown, _tune(studies, grown, runner)
   chosen = [
     {a: _best(plan, rates) for a, rates in means.items()} for (plan, _), means in zip(studies, tuned, strict=True)
   ]
-  return _report(studies, grown, tuned, chosen, runner)
+  return _report(studies, grids, tuned, chosen, runner)
 
 
 def _tune(studies, grids, runner: Runner) -> list[dict[str, dict[float, float]]]:
@@ -128,9 +137,17 @@ def _best(study: Study, means: Mapping[float, float]) -> float:
   return min(means, key=lambda lr: (-sign * means[lr] if math.isfinite(means[lr]) else math.inf, lr))
 
 
+def _on_edge(study: Study, means: Mapping[float, float]) -> bool:
+  """Whether the best rate is the smallest or the largest, and none between does as well."""
+  lr = _best(study, means)
+  return lr in (min(means), max(means)) and not any(
+    means[other] == means[lr] for other in means if min(means) < other < max(means)
+  )
+
+
 def _grow(study: Study, grid: tuple[float, ...], means: Mapping[str, Mapping[float, float]]) -> tuple[float, ...]:
   """The grid, grown by a point on each side where some arm's best rate lies on the edge."""
-  best = {_best(study, by_rate) for by_rate in means.values()}
+  best = {_best(study, by_rate) for by_rate in means.values() if _on_edge(study, by_rate)}
   low = (round(min(grid) / GROWTH, 12),) if min(grid) in best else ()
   high = (round(max(grid) * GROWTH, 12),) if max(grid) in best else ()
   return (*low, *sorted(grid), *high)
@@ -152,7 +169,7 @@ def _report(studies, grids, tuned, chosen, runner: Runner) -> list[Finished]:
       arms[name] = Arm(
         name=name,
         lr=lr,
-        on_edge=lr in (min(grid), max(grid)),
+        on_edge=_on_edge(study, tuned[index][name]),
         tuning=tuple(sorted(tuned[index][name].items())),
         keys=tuple(trial["key"] for trial in trials),
         results=tuple(trials),

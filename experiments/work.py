@@ -33,7 +33,7 @@ def one(root: Path, request: dict[str, Any], cohorts: MutableMapping[str, Any], 
     with contextlib.suppress(OSError), (root / "crash.txt").open("a") as crash:
       crash.write(traceback.format_exc())
     if request["kind"] == "pack":
-      packs.fail(Store(root), _pack(request), cause, stamp.code(request["configs"][0]))
+      packs.fail(Store(root), _pack(request), cause, stamp.code)
       tell(event="failed", keys=request["keys"], cause=cause)
     else:
       tell(event="call_failed", name=request["name"], cause=cause)
@@ -56,7 +56,7 @@ def _train(root: Path, request, cohorts, *, keep: bool, stop, tell: Tell) -> str
     Store(root),
     pack,
     cohorts[pack.cohort],
-    stamp=stamp.code(pack.configs[0]) | stamp.device() | {"pack_width": len(pack.keys)},
+    stamp=lambda config: stamp.code(config) | stamp.device() | {"pack_width": len(pack.keys)},
     keep=keep,
     stop=stop,
     progress=lambda step: tell(event="step", keys=request["keys"], step=step),

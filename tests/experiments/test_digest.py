@@ -140,3 +140,14 @@ def test_a_mechanism_of_the_user_counts_and_an_unknown_one_is_told(tree, tmp_pat
   unknown = {**CONFIG, "model": {**CONFIG["model"], "attention": {"kind": "nowhere"}}}
   with pytest.raises(FileNotFoundError, match="nowhere"):
     digest.files_in_use(unknown, tree)
+
+
+def test_a_probe_counts_where_it_is_asked_for_and_nowhere_else(tree):
+  probes = {"experiments/probes/entropy.py": "from experiments.probes import look\nfrom experiments import stats\n"}
+  probes |= {"experiments/probes/look.py": "", "experiments/probes/pruning.py": "", "experiments/stats.py": ""}
+  for path, text in probes.items():
+    (tree / path).parent.mkdir(parents=True, exist_ok=True)
+    (tree / path).write_text(text)
+  assert digest.files_in_use({**CONFIG, "probes": []}, tree) == digest.files_in_use(CONFIG, tree)
+  used = set(digest.files_in_use({**CONFIG, "probes": ["entropy"]}, tree)) - set(digest.files_in_use(CONFIG, tree))
+  assert used == {"experiments/probes/entropy.py", "experiments/probes/look.py"}

@@ -1,4 +1,4 @@
-"""The protocol with made-up results: equal budget, fresh seeds, rates by tuning seeds alone, one growth of the grid."""
+"""The protocol with made-up results: equal budget, fresh seeds, rates by tuning seeds alone, growth of the grid."""
 
 import math
 
@@ -47,13 +47,18 @@ def test_every_arm_gets_its_best_rate_and_equal_budget():
   )
 
 
-def test_a_best_rate_on_the_edge_grows_the_grid_once_for_all_arms():
+def test_a_best_rate_on_the_edge_grows_the_grid_for_all_arms_until_it_lies_inside():
   fake = Fake(peak_at(lambda c: 0.3 if c["model"]["heads"] == 1 else 1e-2))
   done = study.run([(plan(), "quick")], fake)[0]
   for arm in done.arms.values():
-    assert [lr for lr, _ in arm.tuning] == [1e-3, 1e-2, 1e-1, 0.3]
-  assert (done.arms["one"].lr, done.arms["one"].on_edge) == (0.3, True)
+    assert [lr for lr, _ in arm.tuning] == pytest.approx([1e-3, 1e-2, 1e-1, 0.3, 0.9])
+  assert (done.arms["one"].lr, done.arms["one"].on_edge) == (pytest.approx(0.3), False)
   assert (done.arms["two"].lr, done.arms["two"].on_edge) == (1e-2, False)
+
+
+def test_a_rate_beyond_all_growth_is_reported_as_on_the_edge():
+  done = study.run([(plan(), "quick")], Fake(peak_at(lambda c: 1e6)))[0]
+  assert all(arm.on_edge and arm.lr == pytest.approx(0.1 * study.GROWTH**study.GROWTHS) for arm in done.arms.values())
 
 
 def test_ties_go_to_the_smaller_rate_and_nan_never_wins():
