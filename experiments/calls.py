@@ -1,9 +1,11 @@
 """Checks and benches: functions that a worker runs, their samples stored under the hash of the code behind them."""
 
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from configs import slots
 from experiments import atomic, digest
 from experiments.claim import Bench, Check
 from experiments.cohorts import digest as hash_of
@@ -20,7 +22,21 @@ def files(evidence: Check | Bench) -> list[str]:
   """The files that the function's result depends on, relative to the repository."""
   module = evidence.run.rsplit(".", 1)[0].replace(".", "/")
   start = f"{PREFIX[type(evidence)].replace('.', '/')}/{module}.py"
-  return digest.closure([start], within=WITHIN)
+  return _with_kinds(tuple(digest.closure([start], within=WITHIN)))
+
+
+@functools.lru_cache(maxsize=256)
+def _with_kinds(found: tuple[str, ...]) -> list[str]:
+  """The files, and those of every kind whose name stands in one of them as a text: kinds are loaded by name."""
+  words = set().union(*(digest.words(path) for path in found))
+  kinds = [path for path, word in _kinds().items() if word in words and path not in found]
+  return _with_kinds(tuple(digest.closure([*found, *kinds], within=WITHIN))) if kinds else list(found)
+
+
+@functools.cache
+def _kinds() -> dict[str, str]:
+  """The kind that each file of a slot holds."""
+  return {f"{folder}/{kind}.py": kind for family, folder in slots.FOLDERS.items() for kind in slots.kinds(family)}
 
 
 def key(evidence: Check | Bench) -> str:

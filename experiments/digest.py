@@ -9,6 +9,7 @@ import functools
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 STARTS = ("train/loop.py", "train/step.py", "model/build.py")
 PROBES = "experiments/probes"
@@ -25,7 +26,7 @@ def code_sha256(files: Iterable[str], base: Path | None = None) -> str:
   base = base or root()
   digest = hashlib.sha256()
   for path in sorted(set(files)):
-    digest.update(f"{Path(path).as_posix()}\0{_text(base / path)}\0".encode())
+    digest.update(f"{Path(path).as_posix()}\0{_source(base, path).text}\0".encode())
   return digest.hexdigest()
 
 
@@ -56,7 +57,7 @@ def closure(starts: Iterable[str], base: Path | None = None, within: tuple[str, 
     if path in seen:
       continue
     seen.add(path)
-    waiting += [found for name in _imports(base / path, path) for found in _files(base, name, within)]
+    waiting += [found for name in _source(base, path).imports for found in _files(base, name, within)]
   return sorted(seen)
 
 
@@ -70,29 +71,38 @@ def _kind(base: Path, folder: str, options: object) -> str | None:
   return f"{folder}/{kind}.py" if (base / folder).is_dir() else None
 
 
-def _text(file: Path) -> str:
-  """`_dump` of a file's tree, remembered as long as the file is not written again."""
-  stat = file.stat()
-  return _read_text(file, stat.st_mtime_ns, stat.st_size)
+def words(path: str, base: Path | None = None) -> frozenset[str]:
+  """The texts that stand in a file's code as constants."""
+  return _source(base or root(), path).words
+
+
+class _Source(NamedTuple):
+  """What is read from one file."""
+
+  text: str  # `_dump` of its tree
+  imports: tuple[str, ...]
+  words: frozenset[str]
+
+
+def _source(base: Path, path: str) -> _Source:
+  stat = (base / path).stat()
+  return _read(base / path, path, stat.st_mtime_ns, stat.st_size)
 
 
 @functools.lru_cache(maxsize=1024)
-def _read_text(file: Path, changed: int, size: int) -> str:
+def _read(file: Path, path: str, changed: int, size: int) -> _Source:
+  """Remembered as long as the file is not written again."""
   del changed, size  # only part of the cache's key
-  return _dump(ast.parse(file.read_text(encoding="utf-8"), filename=str(file)))
+  tree = ast.parse(file.read_text(encoding="utf-8"), filename=path)
+  nodes = list(ast.walk(tree))
+  texts = (node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
+  return _Source(_dump(tree), _imports(nodes, path), frozenset(texts))
 
 
-def _imports(file: Path, path: str) -> tuple[str, ...]:
+def _imports(nodes: Iterable[ast.AST], path: str) -> tuple[str, ...]:
   """Dotted names that a file imports; `from a import b` gives a and a.b, since b may be a module."""
-  stat = file.stat()
-  return _read_imports(file, path, stat.st_mtime_ns, stat.st_size)
-
-
-@functools.lru_cache(maxsize=1024)
-def _read_imports(file: Path, path: str, changed: int, size: int) -> tuple[str, ...]:
-  del changed, size
   names: dict[str, None] = {}
-  for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), filename=path)):
+  for node in nodes:
     if isinstance(node, ast.Import):
       names |= dict.fromkeys(alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):

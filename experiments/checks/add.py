@@ -186,7 +186,7 @@ def _scores(heads, x_BTM, memory_BSM):
 def evenness() -> Samples:
   """ADD-6a: entropy of the first weights over 16 keys, as a share of log 16, eight drawn heads a seed, by key width."""
   samples = Samples()
-  for seed, width in itertools.product(range(12), (8, 128)):
+  for seed, width in itertools.product(range(100, 112), (8, 32, 128)):
     for name, score_BHTS in _first_scores(seed, width):
       share = entropy(softmax(score_BHTS.astype(np.float64))).mean() / np.log(score_BHTS.shape[-1])
       samples.add(**{f"{name}, {width}": share})

@@ -23,7 +23,7 @@ def _linear_against_quadratic(additive: str) -> All:
 
 
 def _first_evener(kind: str) -> All:
-  return All(tuple(greater(f"additive, {width}", f"{kind} dot, {width}", EVEN) for width in (8, 128)))
+  return All(tuple(greater(f"additive, {width}", f"{kind} dot, {width}", EVEN) for width in (8, 32, 128)))
 
 
 CLAIMS = (

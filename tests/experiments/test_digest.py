@@ -151,3 +151,8 @@ def test_a_probe_counts_where_it_is_asked_for_and_nowhere_else(tree):
   assert digest.files_in_use({**CONFIG, "probes": []}, tree) == digest.files_in_use(CONFIG, tree)
   used = set(digest.files_in_use({**CONFIG, "probes": ["entropy"]}, tree)) - set(digest.files_in_use(CONFIG, tree))
   assert used == {"experiments/probes/entropy.py", "experiments/probes/look.py"}
+
+
+def test_words_are_the_texts_of_the_code(tree):
+  (tree / "model/errors.py").write_text('made = {"kind": "dot", "scale": 1.0}  # not this\n')
+  assert digest.words("model/errors.py", tree) == {"kind", "dot", "scale"}
