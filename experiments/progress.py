@@ -1,19 +1,25 @@
 """Progress with an estimated end: a bar on a terminal, one line a minute elsewhere; always on stderr."""
 
+import collections
 import sys
 import time
 from typing import Any
 
 QUIET = 60.0  # seconds between lines without a terminal
+RECENT = 120.0  # seconds over which the pace is taken: a compile or a long decoding is soon forgotten
 
 
 class Progress:
-  """Counts work in training steps. On a terminal it draws with rich; else it prints a line a minute."""
+  """Counts work in training steps. On a terminal it draws with rich; else it prints a line a minute.
+
+  What is known to come but not yet planned (a study's reporting runs while it is being tuned) stands in `later`.
+  """
 
   def __init__(self, title: str):
-    self.title, self.total, self.finished = title, 0, 0.0
+    self.title, self.total, self.later, self.finished = title, 0, 0, 0.0
     self.running: dict[tuple[str, ...], int] = {}
     self.started = self.said = time.monotonic()
+    self.marks: collections.deque[tuple[float, float]] = collections.deque()
     self.bar, self.task = None, None
 
   def __enter__(self) -> "Progress":
@@ -38,6 +44,10 @@ class Progress:
     self.total += amount
     self._show()
 
+  def expect(self, amount: int) -> None:
+    """Work that will be planned later, instead of what was expected before."""
+    self.later = amount
+
   def advance(self, amount: int) -> None:
     self.finished += amount
     self._show()
@@ -61,13 +71,19 @@ class Progress:
     (self.bar.console.print if self.bar else lambda line: print(line, file=sys.stderr))(f"warning: {text}")
 
   def _show(self) -> None:
-    done = self.finished + sum(self.running.values())
+    now, done, total = time.monotonic(), self.finished + sum(self.running.values()), self.total + self.later
+    self.marks.append((now, done))
+    while now - self.marks[0][0] > RECENT:
+      self.marks.popleft()
     if self.bar and self.task is not None:
-      self.bar.update(self.task, total=self.total, completed=done)
-    elif time.monotonic() - self.said > QUIET and done:
-      self.said = time.monotonic()
-      elapsed = self.said - self.started
-      left = elapsed * (self.total - done) / done
-      print(
-        f"{self.title}: {100 * done / self.total:.0f} % after {elapsed:.0f} s, about {left:.0f} s left", file=sys.stderr
-      )
+      self.bar.update(self.task, total=total, completed=done)
+    elif now - self.said > QUIET and done:
+      self.said = now
+      share = f"{100 * done / total:.0f} % after {now - self.started:.0f} s"
+      print(f"{self.title}: {share}{self._left(now, done, total)}", file=sys.stderr)
+
+  def _left(self, now: float, done: float, total: float) -> str:
+    """The time left at the recent pace, in words; nothing while there is no pace."""
+    began, before = self.marks[0]
+    pace = (done - before) / (now - began) if now > began else 0.0
+    return f", about {(total - done) / pace:.0f} s left" if pace > 0 else ""

@@ -47,9 +47,9 @@ def planned(claims: Sequence[Claim], tier: str) -> list[dict[str, Any]]:
   named = {c.experiment.run: at[c.id] for c in claims if at[c.id] and isinstance(c.experiment, Check | Bench)}
   items = [{"name": name, "tier": own, "trials": 0, "steps": 0} for name, own in named.items()]
   for plan, own in _studies(claims, at).values():
-    trials = len(plan.arms_at(own)) * (len(plan.grid) * len(plan.tuning) + len(plan.reporting))
-    steps = study.point(plan, own, next(iter(plan.arms)), lr=plan.grid[0], seed=0, split="test")["train"]["steps"]
-    items.append({"name": plan.name, "tier": own, "trials": trials, "steps": trials * steps})
+    runs = len(plan.grid) * len(plan.tuning) + len(plan.reporting)  # of each arm
+    steps = runs * study.steps_per_seed(plan, own)
+    items.append({"name": plan.name, "tier": own, "trials": runs * len(plan.arms_at(own)), "steps": steps})
   return items
 
 

@@ -23,6 +23,7 @@ from experiments.store import Store
 from model.errors import Refused
 
 VMAP_WIDTH = 16  # members per pack on an accelerator; on CPU members run one by one
+CALL_STEPS = 500  # a check or a bench counts as this many training steps in the progress shown
 
 
 class Interrupted(Exception):
@@ -132,6 +133,10 @@ class Runner:
     self.statuses |= {key: result["status"] for key, result in results.items()}
     return results
 
+  def expect(self, steps: int) -> None:
+    """Says how many training steps will be asked for later, so that the time left counts them."""
+    self.progress.expect(steps)
+
   @property
   def counts(self) -> dict[str, int]:
     """Trials of this command by what became of them, each counted once."""
@@ -144,7 +149,7 @@ class Runner:
     if not names:
       return {}
     self._start(len(names))
-    self.progress.plan(len(names))
+    self.progress.plan(CALL_STEPS * len(names))
     return self._work([{"kind": "call", "prefix": prefix, "name": name} for prefix, name in names])
 
   def _stored(self, key: str, config: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -217,7 +222,7 @@ class Runner:
       raise RuntimeError(f"{event['name']}: {event['cause']}")
     elif kind == "called":
       samples[event["name"]] = event["samples"]
-      self.progress.advance(1)
+      self.progress.advance(CALL_STEPS)
       self._next(worker, waiting)
     elif kind in ("done", "failed"):
       if kind == "failed":

@@ -89,6 +89,7 @@ def _resolved(card: str, settings: str) -> dict[str, Any]:
 def run(studies: Sequence[tuple[Study, str]], runner: Runner) -> list[Finished]:
   """Runs (study, tier) pairs stage by stage, all studies' trials of a stage together."""
   grids = [study.grid for study, _ in studies]
+  runner.expect(sum(len(study.reporting) * steps_per_seed(study, tier) for study, tier in studies))
   tuned = _tune(studies, grids, runner)
   for _ in range(GROWTHS):
     grown = [_grow(study, grid, means) for (study, _), grid, means in zip(studies, grids, tuned, strict=True)]
@@ -98,7 +99,14 @@ def run(studies: Sequence[tuple[Study, str]], runner: Runner) -> list[Finished]:
   chosen = [
     {a: _best(plan, rates) for a, rates in means.items()} for (plan, _), means in zip(studies, tuned, strict=True)
   ]
+  runner.expect(0)
   return _report(studies, grids, tuned, chosen, runner)
+
+
+def steps_per_seed(study: Study, tier: str) -> int:
+  """Training steps of one run of every arm."""
+  points = (point(study, tier, arm, lr=study.grid[0], seed=0, split="test") for arm in study.arms_at(tier))
+  return sum(config["train"]["steps"] for config in points)
 
 
 def _tune(studies, grids, runner: Runner) -> list[dict[str, dict[float, float]]]:

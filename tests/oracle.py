@@ -111,3 +111,46 @@ def sinusoid(position, width, base=10000.0):
   """Vaswani et al. 2017, section 3.5: one position's vector."""
   angles = [position / base ** (2 * (i // 2) / width) for i in range(width)]
   return np.array([math.sin(a) if i % 2 == 0 else math.cos(a) for i, a in enumerate(angles)])
+
+
+def rotated(x_D, position, base=10000.0):
+  """Su et al. 2021: feature i and i + D/2 as one complex number, turned by position / base^(2i/D)."""
+  half = len(x_D) // 2
+  turned = np.zeros(len(x_D))
+  for i in range(half):
+    angle = position / base ** (2 * i / len(x_D))
+    number = complex(float(x_D[i]), float(x_D[i + half])) * complex(math.cos(angle), math.sin(angle))
+    turned[i], turned[i + half] = number.real, number.imag
+  return turned
+
+
+def alibi_slope(head, heads):
+  """Press et al. 2022 for a power of two heads: 2^(-8 (head + 1) / heads)."""
+  return 2.0 ** (-8.0 * (head + 1) / heads)
+
+
+def t5_bucket(distance_ahead, buckets, reach, bidirectional):
+  """Raffel et al. 2020: single distances first, then logarithmic up to `reach`."""
+  first, distance = 0, -distance_ahead
+  if bidirectional:
+    buckets //= 2
+    if distance < 0:
+      first, distance = buckets, -distance
+  distance = max(distance, 0)
+  single = buckets // 2
+  if distance < single:
+    return first + distance
+  share = math.log(distance / single) / math.log(reach / single)
+  return first + min(buckets - 1, single + int(share * (buckets - single)))
+
+
+def shaw_attention(q_TD, k_SD, v_SD, key_RD, value_RD, clip, q_pos, k_pos):
+  """Shaw et al. 2018, one head that sees every key: sum_s w (v_s + a_V), w = softmax(q . (k_s + a_K) / sqrt(D))."""
+  out = np.zeros((len(q_TD), v_SD.shape[1]))
+  for t, q_D in enumerate(q_TD):
+    steps = [max(-clip, min(clip, int(k_pos[s]) - int(q_pos[t]))) + clip for s in range(len(k_SD))]
+    keys = [[float(a) + float(b) for a, b in zip(k_SD[s], key_RD[r], strict=True)] for s, r in enumerate(steps)]
+    weights = softmax([sum(float(a) * b for a, b in zip(q_D, key, strict=True)) / math.sqrt(len(q_D)) for key in keys])
+    for s, r in enumerate(steps):
+      out[t] += weights[s] * (v_SD[s].astype(np.float64) + value_RD[r].astype(np.float64))
+  return out

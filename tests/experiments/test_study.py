@@ -15,6 +15,9 @@ class Fake:
   def __init__(self, measure):
     self.measure, self.asked = measure, []
 
+  def expect(self, steps):
+    self.asked_later = steps
+
   def trials(self, points):
     self.asked += list(points.values())
     return {

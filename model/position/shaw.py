@@ -1,0 +1,45 @@
+"""Relative positions in keys and values (Shaw et al. 2018): score = q . (k + a_K[d]) / sqrt(D), output = sum_s w (v +
+a_V[d]), where d = s - t is clipped to -clip..clip.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from model.errors import Refused
+from model.initial import param
+from model.position.scheme import Position
+
+
+class Shaw(Position):
+  """Two tables of 2 clip + 1 vectors, shared by all heads and by the layers of a stack."""
+
+  cost_time = "T S D"
+  cost_memory = "T S (clip + H)"
+
+  def __init__(self, width: int, heads: int, head_dim: int, *, clip: int = 16):
+    if clip < 1:
+      raise Refused(f"position.clip={clip} tells no distances apart; give at least 1")
+    self.clip = int(clip)
+    shape = (2 * self.clip + 1, head_dim)
+    self.key = param(shape, "kernel", fan_in=head_dim, fan_out=head_dim)
+    self.value = param(shape, "kernel", fan_in=head_dim, fan_out=head_dim)
+
+  def inside(self, q_BTKGD, k_BSKD, q_where, k_where):
+    # One product per distance, then each pair looks its own up: never an array of T by S by D.
+    wide = jnp.promote_types(q_BTKGD.dtype, jnp.float32)
+    term_BKGTR = jnp.einsum(
+      "btkgd,rd->bkgtr", q_BTKGD, self.key[...].astype(q_BTKGD.dtype), preferred_element_type=wide
+    )
+    index_BTS = self._index(q_where, k_where)
+    index_BKGTS = jnp.broadcast_to(index_BTS[:, None, None], (*term_BKGTR.shape[:4], index_BTS.shape[-1]))
+    return jnp.take_along_axis(term_BKGTR, index_BKGTS, -1)
+
+  def values(self, w_BKGTS, q_where, k_where):
+    share_BTSR = jax.nn.one_hot(self._index(q_where, k_where), 2 * self.clip + 1, dtype=w_BKGTS.dtype)
+    share_BTSR = jnp.broadcast_to(share_BTSR, (w_BKGTS.shape[0], *share_BTSR.shape[1:]))
+    w_BKGTR = jnp.einsum("bkgts,btsr->bkgtr", w_BKGTS, share_BTSR)
+    return jnp.einsum("bkgtr,rd->btkgd", w_BKGTR, self.value[...].astype(w_BKGTS.dtype))
+
+  def _index(self, q_where, k_where):
+    ahead_BTS = jnp.asarray(k_where.pos_BT)[:, None, :] - jnp.asarray(q_where.pos_BT)[:, :, None]
+    return jnp.clip(ahead_BTS, -self.clip, self.clip) + self.clip
