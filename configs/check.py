@@ -73,7 +73,7 @@ def schema(config: Mapping) -> dict[str, str]:
     kind = _at(config, slot).get("kind")
     if not isinstance(kind, str):
       raise Refused(f"{slot}.kind={kind!r} must be a word; allowed: {', '.join(slots.kinds(family))} or file.py:Class")
-    options = slots.describe(family, kind)["options"]
+    options = slots.options(family, kind)
     types.update({f"{slot}.{name}": option["type"] for name, option in options.items()})
   return types
 
@@ -168,7 +168,7 @@ def _run_complaints(flat: Mapping) -> Iterator[str]:
 
 def _task_complaints(flat: Mapping) -> Iterator[str]:
   """Ranges that a task's constructor states in plain numbers, so that they need no building."""
-  for name, option in slots.describe("tasks", flat["task.kind"])["options"].items():
+  for name, option in slots.options("tasks", flat["task.kind"]).items():
     value, low, high = flat[f"task.{name}"], option.get("low"), option.get("high")
     if (low is not None and value < low) or (high is not None and value > high):
       yield f"task.{name}={value} is out of range; allowed: {low}" + (" or more" if high is None else f" to {high}")

@@ -114,10 +114,10 @@ def _change_kind(tree: dict, slot: str, kind) -> None:
     return
   family = slots.SLOTS[slot]
   try:
-    options = slots.describe(family, kind)["options"]
+    options = slots.options(family, kind)
   except Refused as error:
     raise Refused(f"{slot}.{error}") from None
-  new = {"kind": kind, **{name: option["default"] for name, option in options.items() if "default" in option}}
+  new = {"kind": kind, **slots.defaults(family, kind)}
   unchosen = slots.defaults(family, old["kind"])
   for name in options.keys() & old.keys():
     if name in unchosen and old[name] == unchosen[name]:
@@ -143,10 +143,8 @@ def _fill(tree: dict) -> dict:
     node = _node(tree, slot)
     if not isinstance(node.get("kind"), str):
       raise Refused(f"{slot}.kind={node.get('kind')!r} must be a word; allowed: {', '.join(slots.kinds(family))}")
-    options = slots.describe(family, node["kind"])["options"]
-    for name, option in options.items():
-      if "default" in option:
-        node.setdefault(name, option["default"])
+    for name, default in slots.defaults(family, node["kind"]).items():
+      node.setdefault(name, default)
   return tree
 
 

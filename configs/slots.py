@@ -48,14 +48,23 @@ def describe(family: str, kind: str) -> dict:
   them}}, without "default" where an option is required; attributes (literal class attributes); supports (what
   a mechanism can do). Raises Refused for an unknown kind, with a suggestion.
   """
+  return copy.deepcopy(_described(family, kind))
+
+
+def options(family: str, kind: str) -> Mapping[str, Mapping]:
+  """The options of a kind as `describe` tells them, shared between callers: nobody writes into them."""
+  return _described(family, kind)["options"]
+
+
+def _described(family: str, kind: str) -> dict:
   path, name = _locate(family, kind)
   stat = path.stat()
-  return copy.deepcopy(_read(family, kind, path, name, stat.st_mtime_ns, stat.st_size))
+  return _read(family, kind, path, name, stat.st_mtime_ns, stat.st_size)
 
 
 @functools.lru_cache(maxsize=256)
 def _read(family: str, kind: str, path: Path, name: str, changed: int, size: int) -> dict:
-  """`describe`, remembered as long as the file is not written again."""
+  """What `describe` says, remembered as long as the file is not written again."""
   del changed, size  # only part of the cache's key
   tree = _tree(path)
   found = _find_class(tree, name)
@@ -80,8 +89,8 @@ def _read(family: str, kind: str, path: Path, name: str, changed: int, size: int
 
 def defaults(family: str, kind: str) -> dict:
   """The options of a kind that have a default, with it."""
-  options = describe(family, kind)["options"]
-  return {name: option["default"] for name, option in options.items() if "default" in option}
+  found = options(family, kind)
+  return {name: copy.copy(option["default"]) for name, option in found.items() if "default" in option}
 
 
 def suggestion(word: str, allowed) -> str:

@@ -21,16 +21,20 @@ Samples = dict[str, list[float]]
 def files(evidence: Check | Bench) -> list[str]:
   """The files that the function's result depends on, relative to the repository."""
   module = evidence.run.rsplit(".", 1)[0].replace(".", "/")
-  start = f"{PREFIX[type(evidence)].replace('.', '/')}/{module}.py"
-  return _with_kinds(tuple(digest.closure([start], within=WITHIN)))
+  return list(_files(f"{PREFIX[type(evidence)].replace('.', '/')}/{module}.py"))
 
 
 @functools.lru_cache(maxsize=256)
-def _with_kinds(found: tuple[str, ...]) -> list[str]:
+def _files(start: str) -> tuple[str, ...]:
+  """One command never sees its own code change."""
+  return _with_kinds(tuple(digest.closure([start], within=WITHIN)))
+
+
+def _with_kinds(found: tuple[str, ...]) -> tuple[str, ...]:
   """The files, and those of every kind whose name stands in one of them as a text: kinds are loaded by name."""
   words = set().union(*(digest.words(path) for path in found))
   kinds = [path for path, word in _kinds().items() if word in words and path not in found]
-  return _with_kinds(tuple(digest.closure([*found, *kinds], within=WITHIN))) if kinds else list(found)
+  return _with_kinds(tuple(digest.closure([*found, *kinds], within=WITHIN))) if kinds else found
 
 
 @functools.cache

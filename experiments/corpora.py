@@ -1,5 +1,6 @@
 """Which data files a config reads, by their hashes; part of every trial's key. The parent stays free of jax."""
 
+import functools
 import importlib
 from collections.abc import Mapping
 from typing import Any
@@ -9,8 +10,12 @@ from configs import slots
 
 def hashes(config: Mapping[str, Any]) -> dict[str, str]:
   """sha256 by package of the data that the config's task needs; the worker verifies the file when it reads it."""
-  needs = slots.describe("tasks", config["task"]["kind"])["attributes"].get("needs", ())
-  return {name: importlib.import_module(f"train.corpora.{name}").SHA256 for name in needs}
+  return {name: importlib.import_module(f"train.corpora.{name}").SHA256 for name in _needs(config["task"]["kind"])}
+
+
+@functools.lru_cache(maxsize=64)
+def _needs(kind: str) -> tuple[str, ...]:
+  return tuple(slots.describe("tasks", kind)["attributes"].get("needs", ()))
 
 
 def present(config: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 QUIET = 60.0  # seconds between lines without a terminal
-RECENT = 120.0  # seconds over which the pace is taken: a compile or a long decoding is soon forgotten
+RECENT = 120.0  # seconds over which the pace is taken, at least: a compile or a long decoding is soon forgotten
 
 
 class Progress:
@@ -73,7 +73,7 @@ class Progress:
   def _show(self) -> None:
     now, done, total = time.monotonic(), self.finished + sum(self.running.values()), self.total + self.later
     self.marks.append((now, done))
-    while now - self.marks[0][0] > RECENT:
+    while len(self.marks) > 1 and now - self.marks[1][0] > RECENT:
       self.marks.popleft()
     if self.bar and self.task is not None:
       self.bar.update(self.task, total=total, completed=done)

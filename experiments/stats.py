@@ -27,11 +27,13 @@ class Interval(NamedTuple):
 
 
 @functools.lru_cache(maxsize=4)
-def _subsets(n: int) -> np.ndarray:
-  """(patterns, n) of 0 and 1: every non-empty subset, or beyond ENUMERATED as many drawn ones."""
+def _subsets(n: int) -> tuple[np.ndarray, np.ndarray]:
+  """(patterns, n) of 0 and 1: every non-empty subset, or beyond ENUMERATED as many drawn ones; and their sizes."""
   if n <= ENUMERATED:
-    return ((np.arange(1, 2**n)[:, None] >> np.arange(n)) & 1).astype(float)
-  return (np.random.default_rng(n).random((2**ENUMERATED - 1, n)) < 0.5).astype(float)
+    chosen_Pn = ((np.arange(1, 2**n)[:, None] >> np.arange(n)) & 1).astype(float)
+  else:
+    chosen_Pn = (np.random.default_rng(n).random((2**ENUMERATED - 1, n)) < 0.5).astype(float)
+  return chosen_Pn, chosen_Pn.sum(1)
 
 
 def subset_means(values: Sequence[float]) -> np.ndarray:
@@ -39,11 +41,10 @@ def subset_means(values: Sequence[float]) -> np.ndarray:
   return _subset_means(tuple(float(x) for x in values))
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=256)
 def _subset_means(values: tuple[float, ...]) -> np.ndarray:
   values_n = np.array(values)
-  chosen_Pn = _subsets(len(values))
-  count_P = chosen_Pn.sum(1)
+  chosen_Pn, count_P = _subsets(len(values))
   finite_n = np.isfinite(values_n)
   mean_P = chosen_Pn @ np.where(finite_n, values_n, 0.0) / np.maximum(count_P, 1)
   mean_P = np.clip(mean_P, values_n.min(), values_n.max())  # equal values have one mean, whatever the rounding

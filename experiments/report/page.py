@@ -23,6 +23,7 @@ RULES = {
   "TOST": "equivalence: the whole interval inside the margin, a known difference outside it in the same run",
 }
 WIDTH = 88
+UNTESTED = 12  # rows without a verdict that the terminal still lists one by one
 HEADLINES = 12  # rows that the README shows unless it names its own
 
 
@@ -82,7 +83,7 @@ def replace_digest(readme_text: str, block: str) -> str:
 
 
 def table(rows: Sequence[Mapping]):
-  """A rich table of rows: claim, verdict, effect with its interval, reason."""
+  """A rich table of rows: claim, verdict, effect with its interval, reason; many without a verdict are only counted."""
   from rich.box import SIMPLE_HEAD
   from rich.table import Table
   from rich.text import Text
@@ -92,12 +93,18 @@ def table(rows: Sequence[Mapping]):
   made.add_column("verdict", no_wrap=True)
   made.add_column("effect [95 % interval]", overflow="fold")
   made.add_column("reason", overflow="fold", ratio=1)
+  untested = [row for row in rows if row["verdict"] == "untested"]
+  fold = len(untested) > UNTESTED
   for row in rows:
     word = row["verdict"]
+    if fold and word == "untested":
+      continue
     mark = Text(f"{verdicts.SIGNS.get(word, '·')} {word}", style=STYLES.get(word, ""))
     mark.append(" stale" if row.get("stale") else "", style="yellow")
     effects = "\n".join(filter(None, (_named(test) for test in verdicts.shown(row)))) or numbers.NONE
     made.add_row(Text(row["id"]), mark, Text(effects), Text(numbers.plain(row.get("reason") or "")))
+  if fold:
+    made.caption = f"{len(untested)} more claims have no verdict at this tier; `assay explain ID` says what each needs"
   return made
 
 

@@ -34,3 +34,12 @@ def test_work_expected_is_replaced_by_work_planned(clock, capsys):
     clock[0] = 61.0
     told.advance(50)
   assert "25 %" in capsys.readouterr().err
+
+
+def test_news_rarer_than_the_recent_still_tell_a_pace(clock, capsys):
+  with progress.Progress("run") as told:
+    told.plan(1000)
+    for second in (0, 400, 800):
+      clock[0] = float(second)
+      told.step(("a",), second // 4)
+  assert capsys.readouterr().err.splitlines()[-1] == "run: 20 % after 800 s, about 3200 s left"
