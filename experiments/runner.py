@@ -99,9 +99,11 @@ class Runner:
       self._previous[number] = signal.signal(number, self._on_signal)
     return self
 
-  def __exit__(self, *exc) -> None:
+  def __exit__(self, kind, *exc) -> None:
     for worker in self.workers:
       worker.close()
+      if kind is not None and not self.signal:  # nothing to wait for: what was not finished is made again
+        worker.process.kill()
     for worker in self.workers:
       try:
         worker.process.wait(timeout=10)

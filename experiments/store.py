@@ -80,6 +80,15 @@ class Store:
     atomic.write_text(self.trial(key) / "metrics.jsonl", lines(rows))
     atomic.write_json(self.trial(key) / "result.json", result)
 
+  def abandon(self) -> bool:
+    """Removes what a refused command began, unless something is finished; True when nothing is left."""
+    if any(self.root.glob("trials/*/result.json")) or any(self.root.glob("calls/*.json")):
+      return False
+    for folder in ("trials", "cohorts", "calls"):
+      shutil.rmtree(self.root / folder, ignore_errors=True)
+    (self.root / "plan.json").unlink(missing_ok=True)
+    return True
+
   def forget_cohort(self, key: str) -> None:
     shutil.rmtree(self.cohort(key), ignore_errors=True)
 
@@ -93,9 +102,11 @@ def lines(rows: list[dict[str, float]]) -> str:
 def opened(root: Path, identity: Mapping[str, Any]) -> Iterator[Store]:
   """Opens (or makes) a workdir for one command and holds its lock.
 
-  Raises Refused when it cannot be written, is in use, or belongs to another command or config.
+  Raises Refused when it cannot be written, is in use, or belongs to another command or config. A command that is
+  refused later, by a worker that builds the model, leaves a new workdir as it found it.
   """
   root = Path(root)
+  made = not root.exists()
   try:
     root.mkdir(parents=True, exist_ok=True)
     handle = (root / "lock").open("a")
@@ -108,11 +119,19 @@ def opened(root: Path, identity: Mapping[str, Any]) -> Iterator[Store]:
       raise Refused(
         f"workdir {root} is in use by a running command; wait for it or choose another --workdir="
       ) from error
-    _claim(root, identity)
-    yield Store(root)
+    fresh = _claim(root, identity)
+    try:
+      yield Store(root)
+    except Refused:
+      if fresh and Store(root).abandon() and made:
+        (root / "lock").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # something of somebody else came in
+          root.rmdir()
+      raise
 
 
-def _claim(root: Path, identity: Mapping[str, Any]) -> None:
+def _claim(root: Path, identity: Mapping[str, Any]) -> bool:
+  """Marks the workdir as this command's; False when it was so before."""
   path = root / "plan.json"
   wanted = {"schema": 1, **identity}
   if path.exists():
@@ -124,11 +143,12 @@ def _claim(root: Path, identity: Mapping[str, Any]) -> None:
       have = ", ".join(f"{name}={found.get(name)}" for name in identity)
       want = ", ".join(f"{name}={value}" for name, value in identity.items())
       raise Refused(f"workdir {root} belongs to {have}; received {want}: choose another --workdir=")
-    return
+    return False
   foreign = sorted(entry.name for entry in root.iterdir() if entry.name != "lock")
   if foreign:
     raise Refused(f"workdir {root} holds files of something else ({', '.join(foreign[:3])}); choose another --workdir=")
   atomic.write_json(path, wanted)
+  return True
 
 
 def _why(error: OSError) -> str:

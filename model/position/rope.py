@@ -1,5 +1,6 @@
-"""Rotary positions (Su et al. 2021): queries and keys turn by p / base^(2i/D) in the plane (i, i + D/2), so that their
-product depends on distances only: (R_p q) . (R_s k) = q . R_(s-p) k.
+"""Rotary positions (Su et al. 2021): (R_p q) . (R_s k) = q . R_(s - p) k, so that only distances count.
+
+R_p turns the plane of features i and i + D/2 by the angle p / base^(2i/D).
 """
 
 import jax.numpy as jnp

@@ -130,6 +130,21 @@ def test_sweep_and_its_report(tmp_path):
   assert "belongs to" in other.stderr
 
 
+@pytest.mark.parametrize("override", ["model.position.kind=learned", "model.position.kind=rope"])
+def test_what_only_building_the_model_can_refuse_leaves_nothing(tmp_path, override):
+  """A table too short is found when the step is traced, a width that rotation cannot pair when the model is built."""
+  wrong = ["--config.model.position.length=2"] if "learned" in override else ["--config.model.head_dim=5"]
+  flags = [f"--config.{key}={value}" for key, value in TINY.items()] + [f"--config.{override}"]
+  work = tmp_path / "work"
+  refused = assay("train", "--config=recall", *flags, *wrong, f"--workdir={work}")
+  assert refused.returncode == 2, refused.stderr
+  assert len([line for line in refused.stderr.splitlines() if line.startswith("assay: ")]) == 1
+  assert "Traceback" not in refused.stderr
+  assert not work.exists()
+  done = assay("train", "--config=recall", *flags, f"--workdir={work}")
+  assert done.returncode == 0, done.stderr
+
+
 def test_dry_runs_write_nothing(tmp_path):
   done = assay("sweep", *SWEEP, "--dry_run", "--json", f"--workdir={tmp_path / 'work'}")
   assert done.returncode == 0, done.stderr

@@ -97,6 +97,14 @@ def test_table_prints_figures_as_they_are():
   assert "refuted stale" in text
 
 
+@pytest.mark.parametrize(("untested", "listed"), [(page.UNTESTED, True), (page.UNTESTED + 1, False)])
+def test_many_claims_without_a_verdict_are_only_counted(untested, listed):
+  made = page.table([samples.row("HEAD-1"), *(samples.row(f"POS-{i}", "untested") for i in range(untested))])
+  assert made.row_count == (1 + untested if listed else 1)
+  assert (made.caption is None) == listed
+  assert listed or str(untested) in made.caption
+
+
 def test_explain_tells_the_claim_its_test_and_its_verdict():
   given = samples.claim(literature=[{"value": "1", "unit": "", "source": "Someone"}], note="Mind the scale.")
   text = page.explain(given, samples.row(), level=0.0125)
