@@ -2,9 +2,9 @@
 
 import json
 import random
-import resource
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -105,15 +105,17 @@ def test_a_second_launch_is_refused_while_the_first_runs(tmp_path):
   assert len(second.stderr.strip().splitlines()) == 1
 
 
-def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path):
-  def small_files():
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+SMALL_FILES = """
+import os, resource, signal, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writing then fails with an error, as on a full disk
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
-  args = command("train", *SWEEP[:-2], f"--workdir={tmp_path / 'work'}")
-  done = subprocess.run(
-    args, env=environment(), capture_output=True, text=True, preexec_fn=small_files, check=False, timeout=300
-  )
+
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path):
+  args = [sys.executable, "-c", SMALL_FILES, *command("train", *SWEEP[:-2], f"--workdir={tmp_path / 'work'}")]
+  done = subprocess.run(args, env=environment(), capture_output=True, text=True, check=False, timeout=300)
   assert done.returncode in (2, 3), done.stderr
   assert "Traceback" not in done.stderr
   after = assay("train", *SWEEP[:-2], f"--workdir={tmp_path / 'work'}")
