@@ -6,8 +6,9 @@ greedy decoding: the share of words and of phonemes it gets wrong.
     assay train --config=g2p
     assay sweep --config=g2p
 
-Expected (prototype, width 64, 2+2 layers, 4 heads, 1600 steps of a smaller model): word error rate .47 and falling;
-with 400 steps of one layer .75 with one head, .73 with eight, .99 with one unscaled head. Needs `make data`.
+Measured on two CPU cores that did other work beside it, in 54 minutes: of 2000 test words 31.6 % are wrong, and 7.7 %
+of their phonemes. The loss on validation words (nats per phoneme) fell .43, .36, .32, .28, .261, .255 at step 500, 1000,
+2000, 4000, 6000, 8000. Needs `make data`.
 """
 
 from configs import base
@@ -15,8 +16,8 @@ from configs import sweep as points
 
 ASKS = "How is an English word pronounced, and what do heads change on real text?"
 COMMAND = "assay train --config=g2p"
-EXPECTED = "prototype: word error rate .47 and falling after 1600 steps of a smaller model (width 64)"
-MINUTES = 90.0  # prototype: two cores, one run; extrapolated from .1 s per step at half the width
+EXPECTED = "31.6 % of words and 7.7 % of phonemes wrong on 2000 test words"
+MINUTES = 54.0  # one run on two busy cores
 
 HEADS = (1, 2, 4, 8, 16)
 
