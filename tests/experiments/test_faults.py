@@ -26,13 +26,14 @@ def survives(make, tmp_path, kills, seed):
 
   A run that has nothing left to lose cannot be killed: then a new folder is harried, until all kills have hit.
   """
-  calm = tmp_path / "calm"
-  calm.mkdir()
-  began = time.monotonic()
-  done = assay(*make(calm))
-  whole = time.monotonic() - began
-  assert done.returncode == 0, done.stderr
-  expected, chance, hits = fingerprint(calm / "work"), random.Random(seed), 0
+  for calm in (tmp_path / "cold", tmp_path / "calm"):  # the second has nothing to compile, as those to be killed
+    calm.mkdir()
+    began = time.monotonic()
+    done = assay(*make(calm))
+    whole = time.monotonic() - began
+    assert done.returncode == 0, done.stderr
+  expected, chance, hits = fingerprint(tmp_path / "calm" / "work"), random.Random(seed), 0
+  assert fingerprint(tmp_path / "cold" / "work") == expected
   for attempt in range(10 * kills):
     harried = tmp_path / f"harried-{attempt}"
     harried.mkdir()
