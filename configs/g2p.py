@@ -7,8 +7,8 @@ greedy decoding: the share of words and of phonemes it gets wrong.
     assay sweep --config=g2p
 
 Measured on two CPU cores that did other work beside it, in 54 minutes: of 2000 test words 31.6 % are wrong, and 7.7 %
-of their phonemes. The loss on validation words (nats per phoneme) fell .43, .36, .32, .28, .261, .255 at step 500, 1000,
-2000, 4000, 6000, 8000. Needs `make data`.
+of their phonemes. The loss on validation words (nats per phoneme) was .43, .36, .32, .28, .261 and .255 at step 500,
+1000, 2000, 4000, 6000 and 8000. Needs `make data`.
 """
 
 from configs import base
