@@ -57,7 +57,7 @@ def run(evidence: Sequence[Check | Bench], runner: Runner) -> dict[str, Samples]
     groups = [missing] if kind is Check else [[item] for item in missing]  # a bench must not share the machine
     for group in groups:
       for name, samples in runner.calls([(PREFIX[kind], item.run) for item in group]).items():
-        found[name] = samples
+        found[name] = dict(sorted(samples.items()))  # the order in which they will be read back
         atomic.write_json(_path(runner.store.root, unique[name]), {"schema": 1, "run": name, "samples": samples})
   return found
 

@@ -176,3 +176,15 @@ def test_a_shadowed_package_is_refused(tmp_path):
   done = assay("list", "claims", cwd=tmp_path)
   assert done.returncode in (1, 2)
   assert "model" in done.stderr
+
+
+def test_what_is_stored_gives_the_same_rows_and_leaves_the_report_alone(tmp_path):
+  args = ["reproduce", "MECH-1", "MECH-6", "--tier=exact", "--json", f"--workdir={tmp_path / 'work'}"]
+  first, report = json.loads(assay(*args).stdout), tmp_path / "work" / "report.html"
+  written = report.stat().st_mtime_ns
+  again = json.loads(assay(*args).stdout)
+  assert [row | {"run": 0} for row in again["claims"]] == [row | {"run": 0} for row in first["claims"]]
+  assert report.stat().st_mtime_ns == written
+  report.unlink()
+  assert assay(*args).returncode == 0
+  assert report.exists()
