@@ -29,7 +29,7 @@ LABELS = {
   "wer": "word error rate",
   "per": "phoneme error rate",
 }
-NUMBER = re.compile(r"\s*\S+=([0-9.]+)(?=\s|$)")
+NUMBER = re.compile(r"\s*(?:\S+=|(?<!\S))([0-9]+(?:\.[0-9]+)?)(?=[\s,]|$)")
 
 
 def claims_report(found, claims: Sequence[Claim], tier: str, store: Store, backend: Mapping, seconds: float) -> Report:
@@ -66,6 +66,7 @@ def meta(command: str, backend: Mapping, seconds: float, **more) -> dict[str, An
 def study_plot(done: Finished, store: Store, readers: Sequence[str] = ()) -> StudyPlot:
   """A study's arms as the report draws them."""
   plan = done.study
+  places = placed(list(done.arms), plan.x)
   bounds = chance(next(iter(done.arms.values())).config) if plan.metric in ("accuracy", "auc") else {}
   return StudyPlot(
     name=f"{plan.name} ({done.tier})",
@@ -74,7 +75,7 @@ def study_plot(done: Finished, store: Store, readers: Sequence[str] = ()) -> Stu
     y_label=LABELS.get(plan.metric, plan.metric),
     floor=bounds.get("floor"),
     ceiling=bounds.get("ceiling"),
-    arms=[arm_data(arm, plan.metric, plan.better, store) for arm in done.arms.values()],
+    arms=[arm_data(arm, plan.metric, plan.better, store, place=places[name]) for name, arm in done.arms.items()],
     claims=list(readers),
   )
 
@@ -87,15 +88,37 @@ def chance(config: Mapping[str, Any]) -> dict[str, float]:
   return {"floor": task.floor, "ceiling": task.ceiling}
 
 
-def arm_data(arm: Arm, metric: str, better: str, store: Store, cost: Mapping[str, float] | None = None) -> ArmData:
-  """One arm; the first number of its name ("heads=4") is its x, the rest of the name its group."""
-  match = NUMBER.search(arm.name)
-  group = NUMBER.sub("", arm.name, count=1).strip() if match else arm.name
+def placed(names: Sequence[str], axis: str) -> dict[str, tuple[str, float | None]]:
+  """Group and x of every arm: "scaled 8, torch" is at 8 in "scaled, torch", "relations=4 heads=1" at 1 over heads.
+
+  x is the number given to the axis by name, else the first one. Where that tells no arms apart, none has an x.
+  """
+  named = re.compile(rf"\s*\b{re.escape(axis)}=([0-9]+(?:\.[0-9]+)?)(?=[\s,]|$)") if axis else NUMBER
+  found = {}
+  for name in names:
+    match = named.search(name) or NUMBER.search(name)
+    if not match:
+      return {name: (name, None) for name in names}
+    found[name] = ((name[: match.start()] + name[match.end() :]).strip(" ,"), float(match.group(1)))
+  telling = len({x for _, x in found.values()}) > 1 and len(set(found.values())) == len(names)
+  return found if telling else {name: (name, None) for name in names}
+
+
+def arm_data(
+  arm: Arm,
+  metric: str,
+  better: str,
+  store: Store,
+  cost: Mapping[str, float] | None = None,
+  place: tuple[str, float | None] | None = None,
+) -> ArmData:
+  """One arm as the report draws it; `place` is its group and x, else it stands by its name."""
+  group, x = place or (arm.name, None)
   column = "accuracy" if better == "max" else "loss"
   return ArmData(
     name=arm.name,
     group=group,
-    x=float(match.group(1)) if match else None,
+    x=x,
     values=[result["measures"].get(metric, math.nan) for result in arm.results],
     curves=[[(row["step"], row[column]) for row in store.curve(key) if column in row] for key in arm.keys],
     tuning=arm.tuning,
