@@ -167,7 +167,11 @@ def drawn(root: Path, fingerprint: str) -> Path | None:
   path, data = root / "report.html", root / "report.json"
   if not path.exists() or not data.exists():
     return None
-  return path if json.loads(data.read_text()).get("fingerprint") == fingerprint else None
+  try:
+    held = json.loads(data.read_text(encoding="utf-8"))
+  except ValueError:
+    return None  # spoiled: it is written again
+  return path if isinstance(held, dict) and held.get("fingerprint") == fingerprint else None
 
 
 def write(root: Path, report: Report, fingerprint: str = "") -> Path:

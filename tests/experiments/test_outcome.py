@@ -22,3 +22,13 @@ from experiments import outcome
 )
 def test_an_arm_stands_at_the_number_of_its_axis(axis, names, places):
   assert list(outcome.placed(names, axis).values()) == places
+
+
+@pytest.mark.parametrize("spoiled", ["", "{", "[]", "\0"])
+def test_a_spoiled_report_is_drawn_again(tmp_path, spoiled):
+  (tmp_path / "report.html").write_text("<html>")
+  (tmp_path / "report.json").write_text('{"fingerprint": "ab"}')
+  assert outcome.drawn(tmp_path, "ab") == tmp_path / "report.html"
+  assert outcome.drawn(tmp_path, "cd") is None
+  (tmp_path / "report.json").write_text(spoiled)
+  assert outcome.drawn(tmp_path, "ab") is None
