@@ -29,7 +29,8 @@ LABELS = {
   "wer": "word error rate",
   "per": "phoneme error rate",
 }
-NUMBER = re.compile(r"\s*(?:\S+=|(?<!\S))([0-9]+(?:\.[0-9]+)?)(?=[\s,]|$)")
+VALUE = r"([0-9]+(?:\.[0-9]+)?)(?=[\s,]|$)"
+NUMBER = re.compile(rf"\s*(?:\S+=|(?<!\S)){VALUE}")
 
 
 def claims_report(found, claims: Sequence[Claim], tier: str, store: Store, backend: Mapping, seconds: float) -> Report:
@@ -75,7 +76,7 @@ def study_plot(done: Finished, store: Store, readers: Sequence[str] = ()) -> Stu
     y_label=LABELS.get(plan.metric, plan.metric),
     floor=bounds.get("floor"),
     ceiling=bounds.get("ceiling"),
-    arms=[arm_data(arm, plan.metric, plan.better, store, place=places[name]) for name, arm in done.arms.items()],
+    arms=[arm_data(arm, plan.metric, plan.better, store, places[name]) for name, arm in done.arms.items()],
     claims=list(readers),
   )
 
@@ -93,7 +94,7 @@ def placed(names: Sequence[str], axis: str) -> dict[str, tuple[str, float | None
 
   x is the number given to the axis by name, else the first one. Where that tells no arms apart, none has an x.
   """
-  named = re.compile(rf"\s*\b{re.escape(axis)}=([0-9]+(?:\.[0-9]+)?)(?=[\s,]|$)") if axis else NUMBER
+  named = re.compile(rf"\s*\b{re.escape(axis)}={VALUE}") if axis else NUMBER
   found = {}
   for name in names:
     match = named.search(name) or NUMBER.search(name)
@@ -104,16 +105,9 @@ def placed(names: Sequence[str], axis: str) -> dict[str, tuple[str, float | None
   return found if telling else {name: (name, None) for name in names}
 
 
-def arm_data(
-  arm: Arm,
-  metric: str,
-  better: str,
-  store: Store,
-  cost: Mapping[str, float] | None = None,
-  place: tuple[str, float | None] | None = None,
-) -> ArmData:
-  """One arm as the report draws it; `place` is its group and x, else it stands by its name."""
-  group, x = place or (arm.name, None)
+def arm_data(arm: Arm, metric: str, better: str, store: Store, place: tuple[str, float | None]) -> ArmData:
+  """One arm as the report draws it; `place` is its group and x."""
+  group, x = place
   column = "accuracy" if better == "max" else "loss"
   return ArmData(
     name=arm.name,
@@ -127,7 +121,7 @@ def arm_data(
     diverged=arm.count("diverged"),
     stalled=arm.count("stalled"),
     failed=arm.count("failed"),
-    cost={**(cost or {}), "step_seconds": pace(arm.results)},
+    cost={"step_seconds": pace(arm.results)},
   )
 
 

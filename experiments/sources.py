@@ -10,7 +10,6 @@ import contextlib
 import functools
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 
 from experiments import atomic
 from model.errors import Refused
+from train import compute
 
 LEFT_OUT = ("kind", "type_comment")
 MOST = 2000  # files remembered on disk; then only those of the last command
@@ -128,5 +128,4 @@ def _reader() -> bytes:
 
 
 def _path() -> Path:
-  base = os.environ.get("ASSAY_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "assay"
-  return Path(base) / "sources.json"
+  return compute.cache_folder().with_name("sources.json")

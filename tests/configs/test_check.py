@@ -88,7 +88,8 @@ def test_a_wrong_value_is_shown_with_what_is_allowed(overrides, shown):
 
 @pytest.mark.parametrize("overrides", RIGHT, ids=" ".join)
 def test_a_right_value_passes(overrides):
-  override.load("heads", overrides)
+  flat = check.flatten(override.resolve(override.load("heads", overrides)))
+  assert [f"{key}={flat[key]}" for key in (text.partition("=")[0] for text in overrides)] == overrides
 
 
 def test_the_proposed_interval_passes():

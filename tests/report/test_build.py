@@ -162,7 +162,10 @@ def test_page_survives_numbers_that_are_none(bad):
   tests = [samples.line_of(effect=bad, ci=(bad, bad)), {**samples.line_of(), "p": None, "alpha": None, "ci": None}]
   arms = [{"name": "a", "lr": None, "n": 12, "mean": bad, "ci": [bad, bad], "diverged": 12, "stalled": 0}]
   arm = samples.arm(values=(0.5, bad, 0.7), diverged=1)
-  Page(build.html(samples.report(rows=[samples.row(tests=tests, arms=arms)], studies=[samples.study(arms=[arm])])))
+  report = samples.report(rows=[samples.row(tests=tests, arms=arms)], studies=[samples.study(arms=[arm])])
+  words = Page(build.html(report)).words
+  assert "None" not in words
+  assert ("–" if bad is None else str(bad).strip("-")) in words  # what is not finite is told as it is
 
 
 def hostile_report(text):
