@@ -32,7 +32,9 @@ def get_config() -> Any:  # a ConfigDict, whose attributes have no static types
 def model() -> Any:
   """The model's options."""
   options: Any = ConfigDict()
-  options.kind = "bert"  # bert (sees both directions), gpt (causal) or seq2seq (encoder and decoder)
+  options.kind = (
+    "bert"  # bert (sees both ways), gpt (causal), seq2seq (encoder, decoder), rnn or rnn_seq2seq (recurrent)
+  )
   options.width = 64  # features per token
   options.heads = 4  # query heads
   options.kv_heads = 0  # key and value heads, a divisor of heads; 0 = heads, 1 = multi-query
@@ -40,21 +42,32 @@ def model() -> Any:
   options.value_dim = 0  # features per head of values; 0 = head_dim
   options.depth = 1  # layers (of the encoder and of the decoder each, in seq2seq)
   options.tie = "none"  # projections that share one matrix: none, qk, kv or qkv
+  options.projections = "qkvo"  # which of the query, key, value and output projections exist; the others are identities
   options.bias = False  # biases in the four attention projections
+  options.itself = True  # a token may attend to itself
   options.window = 0  # keys seen on either side: distance < window; 0 = all
+  options.segment = (
+    0  # tokens per stretch of Transformer-XL: a stretch sees itself and the memory before it; 0 = no cut
+  )
+  options.memory = 0  # tokens before its stretch that a layer remembers, without gradient; needs segment
   options.block = 0  # keys per block of the blockwise path (less memory); 0 = dense
   options.dropout = 0.0  # share of activations dropped in training
+  options.direction = "forward"  # recurrent: forward, both (joined in every layer) or apart (joined at the top, ELMo)
+  options.reads = "none"  # recurrent: attention after the cell (Luong), before it (Bahdanau; rnn_seq2seq only) or none
   options.wiring = ConfigDict()
   options.wiring.norm = "pre"  # where layer normalization stands: pre, post or none
   options.wiring.residual = True  # add the sublayer's input to its output
+  options.wiring.order = "af"  # sublayers: a attention, f feed-forward, p both in parallel; repeated over the layers
   options.attention = ConfigDict({"kind": "dot"})  # the mechanism and its own options (model/attention/<kind>.py)
   options.position = ConfigDict({"kind": "none"})  # how order is told (model/position/<kind>.py)
   options.feedforward = ConfigDict({"kind": "relu"})  # the sublayer after attention (model/feedforward/<kind>.py)
+  options.cell = ConfigDict({"kind": "lstm"})  # recurrent: the cell and its own options (model/cell/<kind>.py)
   options.init = ConfigDict()
   options.init.kind = "glorot"  # scheme of initial weights: lecun, glorot, torch or gpt2
   options.init.qk = ""  # another scheme for query and key projections ("" = the same; torch_mha too)
   options.init.gain = 1.0  # multiplies every initial matrix
   options.init.qk_gain = 1.0  # multiplies initial query and key projections once more
+  options.init.out_gain = 1.0  # multiplies the last initial matrix of every sublayer once more
   return options
 
 

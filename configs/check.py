@@ -9,7 +9,9 @@ from configs.values import conform, describe, type_of
 
 __all__ = ["Refused", "check", "flatten", "schema"]
 
-MODELS = ("bert", "gpt", "seq2seq")
+MODELS = ("bert", "gpt", "seq2seq", "rnn", "rnn_seq2seq")
+DIRECTIONS = ("forward", "both", "apart")
+READS = ("none", "after", "before")
 TIES = ("none", "qk", "kv", "qkv")
 NORMS = ("pre", "post", "none")
 INITS = ("lecun", "glorot", "torch", "gpt2")
@@ -21,6 +23,8 @@ SPLITS = ("validation", "test")
 CHOICES = {
   "model.kind": MODELS,
   "model.tie": TIES,
+  "model.direction": DIRECTIONS,
+  "model.reads": READS,
   "model.wiring.norm": NORMS,
   "model.init.kind": INITS,
   "model.init.qk": QK_INITS,
@@ -38,10 +42,13 @@ AT_LEAST = {  # key: lowest value
   "model.value_dim": 0,
   "model.depth": 1,
   "model.window": 0,
+  "model.segment": 0,
+  "model.memory": 0,
   "model.block": 0,
   "model.feedforward.hidden": 0,
   "model.init.gain": 0,
   "model.init.qk_gain": 0,
+  "model.init.out_gain": 0,
   "optim.weight_decay": 0,
   "optim.clip": 0,
   "optim.schedule.warmup": 0,

@@ -18,15 +18,17 @@ FOLDERS = {
   "attention": "model/attention",
   "position": "model/position",
   "feedforward": "model/feedforward",
+  "cell": "model/cell",
   "tasks": "train/tasks",
 }
 SLOTS = {
   "model.attention": "attention",
   "model.position": "position",
   "model.feedforward": "feedforward",
+  "model.cell": "cell",
   "task": "tasks",
 }
-SHARED = {"__init__", "mechanism", "scheme", "task"}  # files that a folder's kinds build upon
+SHARED = {"__init__", "mechanism", "scheme", "task", "cell"}  # files that a folder's kinds build upon
 GIVEN = ("width", "heads", "kv_heads", "head_dim", "layer")  # what the builder passes: never an option
 
 

@@ -109,6 +109,8 @@ class Study:
 
   `arms` maps an arm's name to overrides of the card ({"model.heads": 4}); `tiers` maps a tier to overrides that all
   arms share (its steps, its sizes). `metric` is what the learning rate is chosen by and what an arm's sample holds.
+  The measure "window" is the metric's mean over the rates of `window`, the same for all arms: what a model is worth
+  when nobody tunes its rate (Wortsman et al. 2023 call it sensitivity).
   """
 
   name: str
@@ -119,6 +121,7 @@ class Study:
   grid: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2)
   better: str = "max"
   probes: tuple[str, ...] = ()
+  window: tuple[float, ...] = ()  # rates at which the reporting seeds run too, for the measure "window"
   tuning: tuple[int, ...] = (0, 1, 2)
   reporting: tuple[int, ...] = tuple(range(100, 112))
   lean: tuple[str, ...] = ()  # the arms that the quick tier runs; all when empty

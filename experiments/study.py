@@ -32,6 +32,7 @@ class Arm:
   keys: tuple[str, ...]
   results: tuple[Result, ...]
   config: Mapping[str, Any]  # of the first reporting seed
+  window: tuple[tuple[Result, ...], ...] = ()  # reporting trials at each rate of the study's window
 
   def count(self, status: str) -> int:
     return sum(result["status"] == status for result in self.results)
@@ -39,6 +40,11 @@ class Arm:
   def values(self, measure: str, better: str) -> list[float]:
     """One number per reporting seed; a number that is not finite becomes the worst that the run can stand for."""
     return [finite(result, measure, better) for result in self.results]
+
+  def over_window(self, metric: str, better: str) -> list[float]:
+    """The metric's mean over the window's rates, per reporting seed."""
+    rows = [[finite(result, metric, better) for result in results] for results in self.window]
+    return [sum(column) / len(column) for column in zip(*rows, strict=True)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +66,8 @@ class Finished:
 
   def _sample(self, name: str) -> list[float]:
     arm, _, measure = name.partition(":")
+    if measure == "window":
+      return self.arms[arm].over_window(self.study.metric, self.study.better)
     return self.arms[arm].values(measure or self.study.metric, self.study.better)
 
 
@@ -71,11 +79,13 @@ def finite(result: Result, measure: str, better: str) -> float:
   return result["measures"].get("initial_loss", math.nan) if better == "min" else 0.0
 
 
-def point(study: Study, tier: str, arm: str, *, lr: float, seed: int, split: str) -> dict[str, Any]:
+def point(
+  study: Study, tier: str, arm: str, *, lr: float, seed: int, split: str, probed: bool = True
+) -> dict[str, Any]:
   """The resolved config of one trial. Probes and decoding belong to reporting trials only."""
   resolved = _resolved(study.card, canonical({**study.tiers[tier], **study.arms[arm], "optim.lr": study.grid[0]}))
   options = {"seed": seed, "optim": resolved["optim"] | {"lr": float(lr)}}
-  if split == "test":
+  if split == "test" and probed:
     return resolved | options | {"probes": list(study.probes), "eval": resolved["eval"] | {"split": split}}
   return resolved | options | {"probes": [], "eval": resolved["eval"] | {"split": split, "judge": False}}
 
@@ -168,6 +178,13 @@ def _report(studies, grids, tuned, chosen, runner: Runner) -> list[Finished]:
     for arm in study.arms_at(tier)
     for seed in study.reporting
   }
+  points |= {
+    (index, arm, seed, lr): point(study, tier, arm, lr=lr, seed=seed, split="test", probed=False)
+    for index, (study, tier) in enumerate(studies)
+    for arm in study.arms_at(tier)
+    for lr in study.window
+    for seed in study.reporting
+  }
   results = _trials(points, runner)
   finished = []
   for index, (study, tier) in enumerate(studies):
@@ -180,6 +197,7 @@ def _report(studies, grids, tuned, chosen, runner: Runner) -> list[Finished]:
         on_edge=_on_edge(study, tuned[index][name]),
         tuning=tuple(sorted(tuned[index][name].items())),
         keys=tuple(trial["key"] for trial in trials),
+        window=tuple(tuple(results[index, name, seed, rate] for seed in study.reporting) for rate in study.window),
         results=tuple(trials),
         config=points[index, name, study.reporting[0]],
       )

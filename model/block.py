@@ -6,22 +6,58 @@ x + is left out. Dropout (Srivastava et al. 2014) stands on f's output, before t
 
 import dataclasses
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from model import build, initial
+from model.errors import Refused
 from model.heads import Heads
-from model.see import See
+from model.see import See, Where
 
 
 @dataclasses.dataclass(frozen=True)
 class Wiring:
-  """Where the norm stands ("pre", "post" or "none") and whether the input is added to the output."""
+  """Where the norm stands ("pre", "post" or "none") and whether the input is added to the output.
+
+  order: sublayers from the input up, a = attention, f = feed-forward, p = both in parallel (Wang & Komatsuzaki 2021),
+  repeated until every layer has had its turn; "aaff" is a sandwich of two layers (Press et al. 2020).
+  """
 
   norm: str = "pre"
   residual: bool = True
+  order: str = "af"
+
+  def plan(self, depth: int) -> tuple[tuple[str, int], ...]:
+    """(letter, layer) for each sublayer of a stack."""
+    layers = len(self.order) if set(self.order) == {"p"} else self.order.count("a")
+    if set(self.order) != {"p"} and (not layers or sorted(self.order) != sorted("af" * layers)):
+      raise Refused(f"wiring.order={self.order!r} must hold as many a as f, or p alone; such as af, fa, aaff or p")
+    if depth % layers:
+      raise Refused(f"wiring.order={self.order!r} serves {layers} layers at a time; depth={depth} is not a multiple")
+    word = self.order * (depth // layers)
+    return tuple((letter, word[:index].count(letter)) for index, letter in enumerate(word))
+
+
+class Memory(NamedTuple):
+  """What a layer read in the stretches before (Dai et al. 2019): its inputs, without gradient, and where they stood."""
+
+  state_BSM: jax.Array
+  where: Where
+
+
+class Place(NamedTuple):
+  """All that an attention sublayer is told beside its input."""
+
+  see: See
+  position: nnx.Module | None = None
+  memory_BSM: jax.Array | None = None  # of cross-attention
+  cross_see: See | None = None
+  before: Memory | None = None  # earlier stretches
+  record: list | None = None
+  names: tuple[str, str] = ("", "")  # what records of self- and cross-attention are called
 
 
 class LayerNorm(nnx.Module):
@@ -53,7 +89,7 @@ class Dropout(nnx.Module):
 
 
 class Block(nnx.Module):
-  """One layer: self-attention, cross-attention when `cross`, feed-forward.
+  """One layer: self-attention, cross-attention when `cross`, feed-forward; the stack calls them in its wiring's order.
 
   `settings` is a complete model dict (`build.complete`); `layer` its index in the stack.
   """
@@ -63,7 +99,9 @@ class Block(nnx.Module):
     self.wiring = Wiring(**settings["wiring"])
     self.dropout = Dropout(settings["dropout"]) if settings["dropout"] > 0 else None
     self.attention = _heads(settings, layer)
-    self.cross = _heads(settings, layer) if cross else None
+    self.cross = _heads(settings, layer, cross=True) if cross else None
+    if cross and "p" in self.wiring.order:
+      raise Refused(f"wiring.order={self.wiring.order!r}: p has no place for cross-attention; use af, fa or aaff")
     feedforward = build.make("feedforward", settings["feedforward"], width=width)
     self.feedforward = None if getattr(feedforward, "absent", False) else feedforward
     normed = self.wiring.norm != "none"
@@ -71,40 +109,53 @@ class Block(nnx.Module):
     self.cross_norm = LayerNorm(width) if normed and cross else None
     self.feedforward_norm = LayerNorm(width) if normed and self.feedforward is not None else None
 
-  def __call__(
-    self,
-    x_BTM,
-    see: See,
-    *,
-    position=None,
-    memory_BSM=None,
-    cross_see: See | None = None,
-    caches=(None, None),
-    key=None,
-    record=None,
-    names=("", ""),
-  ):
-    """Returns (y_BTM, caches), the caches of self- and cross-attention.
+  def __call__(self, x_BTM, see: See, *, caches=(None, None), key=None, **place):
+    """The layer alone, in its wiring's order; returns (y_BTM, caches). place: further fields of Place."""
+    y_BTM, caches = run(self.wiring.plan(1), [self], x_BTM, [Place(see, **place)], [caches], key)
+    return y_BTM, caches[0]
 
-    memory_BSM and cross_see feed the cross-attention. key: dropout, None = evaluation. names: what records are called.
-    """
-    keys = [None] * 3 if key is None else list(jax.random.split(key, 3))
-    (cache, cross_cache), cross, feedforward = caches, self.cross, self.feedforward
+  def look(self, x_BTM, place: Place, caches=(None, None), keys=(None, None)):
+    """Self-attention, then cross-attention if there is any; returns (y_BTM, caches). keys: dropout."""
+    x_BTM, own = self._wire(self.attention_norm, lambda h_BTM: self._to_itself(h_BTM, place, caches[0]), x_BTM, keys[0])
+    if self.cross is None:
+      return x_BTM, (own, None)
+    x_BTM, other = self._wire(self.cross_norm, lambda h_BTM: self._to_memory(h_BTM, place, caches[1]), x_BTM, keys[1])
+    return x_BTM, (own, other)
 
-    def to_itself(h_BTM):
-      return _attend(self.attention, h_BTM, h_BTM, see, position, cache, record, names[0])
+  def feed(self, x_BTM, key=None):
+    """The feed-forward sublayer."""
+    if self.feedforward is None:
+      return x_BTM
+    feedforward = self.feedforward
+    return self._wire(self.feedforward_norm, lambda h_BTM: (feedforward(h_BTM), None), x_BTM, key)[0]
 
-    x_BTM, cache_after = self._wire(self.attention_norm, to_itself, x_BTM, keys[0])
-    cross_after = None
-    if cross is not None:
+  def both(self, x_BTM, place: Place, caches=(None, None), keys=(None, None)):
+    """Self-attention and feed-forward of the same input, added up; returns (y_BTM, caches)."""
+    if self.feedforward is None:
+      return self.look(x_BTM, place, caches, keys)
 
-      def to_memory(h_BTM):
-        return _attend(cross, h_BTM, memory_BSM, cross_see, None, cross_cache, record, names[1])
+    def sublayers(h_BTM):
+      y_BTM, own = self._to_itself(h_BTM, place, caches[0])
+      fed_BTM = self.feedforward(self.feedforward_norm(x_BTM) if self.wiring.norm == "pre" else h_BTM)
+      return y_BTM + fed_BTM, (own, None)
 
-      x_BTM, cross_after = self._wire(self.cross_norm, to_memory, x_BTM, keys[1])
-    if feedforward is not None:
-      x_BTM, _ = self._wire(self.feedforward_norm, lambda h_BTM: (feedforward(h_BTM), None), x_BTM, keys[2])
-    return x_BTM, (cache_after, cross_after)
+    return self._wire(self.attention_norm, sublayers, x_BTM, keys[0])
+
+  def _to_itself(self, h_BTM, place: Place, cache):
+    """Self-attention of what has passed the norm; earlier stretches pass it too."""
+    if place.before is None:
+      return _attend(self.attention, h_BTM, h_BTM, place.see, place, cache, place.names[0])
+    state_BSM, where = jax.lax.stop_gradient(place.before.state_BSM), place.before.where
+    if self.wiring.norm == "pre":
+      state_BSM = self.attention_norm(state_BSM)
+    memory_BSM = jnp.concatenate([state_BSM.astype(h_BTM.dtype), h_BTM], 1)
+    see = See(place.see.q, joined(where, place.see.k), place.see.rule)
+    return _attend(self.attention, h_BTM, memory_BSM, see, place, cache, place.names[0])
+
+  def _to_memory(self, h_BTM, place: Place, cache):
+    return _attend(
+      self.cross, h_BTM, place.memory_BSM, place.cross_see, place._replace(position=None), cache, place.names[1]
+    )
 
   def _wire(self, norm, sublayer: Callable, x_BTM, key):
     """The sublayer with norm, dropout and residual around it; returns (y_BTM, whatever the sublayer carries)."""
@@ -116,16 +167,53 @@ class Block(nnx.Module):
     return (norm(y_BTM) if self.wiring.norm == "post" else y_BTM), carried
 
 
-def _heads(settings, layer: int) -> Heads:
-  names = ("heads", "kv_heads", "head_dim", "value_dim", "tie", "bias", "block")
-  own = {name: settings[name] for name in names}
-  return Heads(settings["width"], mechanism=settings["attention"], layer=layer, **own)
+def run(plan, blocks, x_BTM, places, caches=None, key=None, inputs=None):
+  """Sublayers in the order of the plan; returns (y_BTM, caches per layer).
+
+  places, caches: one per layer. key: dropout, None = evaluation. inputs: a list to which the input of every attention
+  sublayer is appended, layer by layer.
+  """
+  keys = [[None] * 3 if key is None else jax.random.split(one, 3) for one in _split(key, len(blocks))]
+  caches = [(None, None)] * len(blocks) if caches is None else list(caches)
+  for letter, layer in plan:
+    block, of_layer = blocks[layer], keys[layer]
+    if letter == "f":
+      x_BTM = block.feed(x_BTM, of_layer[2])
+      continue
+    if inputs is not None:
+      inputs.append(x_BTM)
+    sublayer = block.both if letter == "p" else block.look
+    x_BTM, caches[layer] = sublayer(x_BTM, places[layer], caches[layer], of_layer[:2])
+  return x_BTM, tuple(caches)
 
 
-def _attend(heads: Heads, x_BTM, memory_BSM, see, position, cache, record, name: str):
+def _split(key, count: int) -> list:
+  return [None] * count if key is None else list(jax.random.split(key, count))
+
+
+def joined(first: Where, second: Where) -> Where:
+  """The columns of `first`, then those of `second`."""
+  batch = max(first.pos_BT.shape[0], second.pos_BT.shape[0])
+  sides = zip(first, second, strict=True)
+  return Where(*(jnp.concatenate([_rows(a, batch), _rows(b, batch)], 1) for a, b in sides))
+
+
+def _rows(a_BT, batch: int):
+  return jnp.broadcast_to(jnp.asarray(a_BT, jnp.int32), (batch, a_BT.shape[1]))
+
+
+def _heads(settings, layer: int, cross: bool = False) -> Heads:
+  names = ("heads", "kv_heads", "head_dim", "value_dim", "tie", "projections", "bias", "block")
+  own, mechanism = {name: settings[name] for name in names}, settings["attention"]
+  if cross and not build.resolve("attention", mechanism["kind"]).supports.cross:
+    mechanism = {"kind": "dot"}  # as the papers do: their pattern has no meaning between two sequences
+  return Heads(settings["width"], mechanism=mechanism, layer=layer, **own)
+
+
+def _attend(heads: Heads, x_BTM, memory_BSM, see, place: Place, cache, name: str):
   """The heads' answer; what they recorded gets the name of this place."""
-  start = 0 if record is None else len(record)
-  y_BTM, cache = heads(x_BTM, memory_BSM, see, position=position, cache=cache, record=record)
-  for entry in (record or [])[start:]:
+  start = 0 if place.record is None else len(place.record)
+  y_BTM, cache = heads(x_BTM, memory_BSM, see, position=place.position, cache=cache, record=place.record)
+  for entry in (place.record or [])[start:]:
     entry["name"] = name
   return y_BTM, cache

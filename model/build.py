@@ -20,11 +20,11 @@ from typing import Any
 from model.errors import Refused
 from model.vocabulary import Vocabulary
 
-INTERFACES = ("mechanism", "scheme", "task")  # files of a family that hold its base class, not a kind
+INTERFACES = ("mechanism", "scheme", "task", "cell")  # files of a family that hold its base class, not a kind
 CONTEXT = ("width", "heads", "kv_heads", "head_dim", "layer")  # what the builder gives, never an option
 REQUIRED = inspect.Parameter.empty
 
-# Every key of a model with its default; the four slots are {"kind": ..., **options of the kind}.
+# Every key of a model with its default; the five slots are {"kind": ..., **options of the kind}.
 DEFAULTS: dict[str, Any] = {
   "kind": "gpt",
   "width": 64,
@@ -34,19 +34,38 @@ DEFAULTS: dict[str, Any] = {
   "value_dim": 0,
   "depth": 2,
   "tie": "none",
+  "projections": "qkvo",
   "bias": False,
+  "itself": True,
   "window": 0,
+  "segment": 0,
+  "memory": 0,
   "block": 0,
   "dropout": 0.0,
-  "wiring": {"norm": "pre", "residual": True},
+  "direction": "forward",
+  "reads": "none",
+  "wiring": {"norm": "pre", "residual": True, "order": "af"},
   "attention": {"kind": "dot"},
   "position": {"kind": "none"},
   "feedforward": {"kind": "relu"},
-  "init": {"kind": "lecun", "qk": "", "gain": 1.0, "qk_gain": 1.0},
+  "cell": {"kind": "lstm"},
+  "init": {"kind": "lecun", "qk": "", "gain": 1.0, "qk_gain": 1.0, "out_gain": 1.0},
 }
-CHOICES = {"tie": ("none", "qk", "kv", "qkv"), "norm": ("pre", "post", "none"), "dtype": ("float32", "bfloat16")}
+CHOICES = {
+  "tie": ("none", "qk", "kv", "qkv"),
+  "direction": ("forward", "both", "apart"),
+  "reads": ("none", "after", "before"),
+  "norm": ("pre", "post", "none"),
+  "dtype": ("float32", "bfloat16"),
+}
 INITS = ("lecun", "glorot", "torch", "gpt2")
-MODELS = {"bert": "Bert", "gpt": "Gpt", "seq2seq": "Seq2Seq"}
+MODELS = {  # kind: (module, class, reads a source)
+  "bert": ("model.language", "Bert", False),
+  "gpt": ("model.language", "Gpt", False),
+  "seq2seq": ("model.language", "Seq2Seq", True),
+  "rnn": ("model.recurrent", "Rnn", False),
+  "rnn_seq2seq": ("model.recurrent", "RnnSeq2Seq", True),
+}
 
 
 def kinds(family: str, package: str = "model") -> list[str]:
@@ -119,10 +138,11 @@ def model(options: Mapping[str, Any], vocabulary: Vocabulary, dtype: str = "floa
     return _user_class("model", kind)(settings, vocabulary, dtype)
   if kind not in MODELS:
     raise Refused(f"model.kind={kind} is unknown; use {_allowed(kind, MODELS)}, or path/to/mine.py:Mine")
-  if (kind == "seq2seq") != bool(vocabulary.source):
-    remedy = "use kind=seq2seq" if vocabulary.source else "use kind=bert or kind=gpt"
-    raise Refused(f"model.kind={kind} does not fit a task with {len(vocabulary.source)} source fields; {remedy}")
-  return getattr(importlib.import_module("model.language"), MODELS[kind])(settings, vocabulary, dtype)
+  module, name, reads_source = MODELS[kind]
+  if reads_source != bool(vocabulary.source):
+    fit = " or ".join(f"kind={kind}" for kind, (_, _, reads) in MODELS.items() if reads != reads_source)
+    raise Refused(f"model.kind={kind} does not fit a task with {len(vocabulary.source)} source fields; use {fit}")
+  return getattr(importlib.import_module(module), name)(settings, vocabulary, dtype)
 
 
 def complete(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,7 +152,8 @@ def complete(options: Mapping[str, Any]) -> dict[str, Any]:
   for slot in ("wiring", "init"):
     schema = {name: (type(value), value) for name, value in DEFAULTS[slot].items()}
     settings[slot] = DEFAULTS[slot] | check(f"model.{slot}", settings[slot], schema)
-  _choice("model.tie", settings["tie"], CHOICES["tie"])
+  for name in ("tie", "direction", "reads"):
+    _choice(f"model.{name}", settings[name], CHOICES[name])
   _choice("model.wiring.norm", settings["wiring"]["norm"], CHOICES["norm"])
   _choice("model.init.kind", settings["init"]["kind"], INITS)
   _choice("model.init.qk", settings["init"]["qk"], ("", *INITS, "torch_mha"))
@@ -145,7 +166,7 @@ def _check_shape(settings: Mapping[str, Any]) -> None:
   for name in ("width", "heads", "depth"):
     if settings[name] < 1:
       raise Refused(f"model.{name}={settings[name]} is below 1; use a positive integer")
-  for name in ("kv_heads", "head_dim", "value_dim", "window", "block"):
+  for name in ("kv_heads", "head_dim", "value_dim", "window", "segment", "memory", "block"):
     if settings[name] < 0:
       raise Refused(f"model.{name}={settings[name]} is negative; use 0 for the default or a positive integer")
   width, heads, kv_heads = settings["width"], settings["heads"], settings["kv_heads"] or settings["heads"]

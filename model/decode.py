@@ -21,7 +21,9 @@ def greedy(model, tokens_BTC, where: Where, *, stop: int, length: int, start: in
   else:
     carry = model.start(tokens_BTC.shape[0], tokens_BTC.shape[1] + length)
   B, T, _ = tokens_BTC.shape
-  model.decoder.position.embed(jnp.zeros((1, 1, 1)), rows(1, T + length - 2))  # refuses what no table holds
+  position = getattr(model.decoder, "position", None)  # recurrent decoders have none
+  if position is not None:
+    position.embed(jnp.zeros((1, 1, 1)), rows(1, T + length - 2))  # refuses what no table holds
   logits_BTRV, carry = model(Inputs(tokens_BTC, where), carry=carry)
   pos_BT, segment_BT = (jnp.broadcast_to(jnp.asarray(a), (B, T)) for a in where)
   last_B1 = jnp.argmax(jnp.where(segment_BT > 0, jnp.arange(T), -1), 1, keepdims=True)

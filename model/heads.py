@@ -11,14 +11,17 @@ from model.initial import param
 from model.see import See, Where
 
 TIES = ("none", "qk", "kv", "qkv")
+LETTERS = "qkvo"
 
 
 class Heads(nnx.Module):
   """Projections around a mechanism. 0 means as usual: kv_heads = heads, head_dim = width/heads, value_dim = head_dim.
 
   tie: "qk" keys use the query projection, "kv" values use the key projection, "qkv" both.
+  projections: which of q, k, v and o (output) exist; a missing one cuts the width into heads, or joins them, as it is.
+  With one head, "k" and an unscaled dot are Luong's "general", "" his "dot", "qk" and additive Bahdanau's attention.
   mechanism: options of a file in model/attention, as {"kind": "dot", ...}. The position scheme comes with the call,
-  because one may serve all layers.
+  because one may serve all layers. A mechanism of several views gets a further set of projections for each.
   """
 
   def __init__(
@@ -30,6 +33,7 @@ class Heads(nnx.Module):
     head_dim: int = 0,
     value_dim: int = 0,
     tie: str = "none",
+    projections: str = LETTERS,
     bias: bool = False,
     mechanism,
     layer: int = 0,
@@ -42,10 +46,16 @@ class Heads(nnx.Module):
       raise Refused(f"width={width} is not a multiple of heads={heads}; change one, or give head_dim")
     head_dim = head_dim or width // heads
     value_dim = value_dim or head_dim
+    self.mechanism = make("attention", mechanism, heads=heads, head_dim=head_dim, layer=layer)
+    tie = _tied(self.mechanism, tie)
     _check(heads, kv_heads, head_dim, value_dim, tie)
+    _check_projections(projections, width, heads, kv_heads, head_dim, value_dim, tie)
+    if heads != kv_heads and not self.mechanism.supports.gqa:
+      raise Refused(f"{_name(self.mechanism)} attention needs as many keys as queries, not kv_heads={kv_heads}")
+    self.mechanism.admit(block=block or None)
     groups = heads // kv_heads
-    self.tie, self.block, self.layer = tie, block or None, layer
-    self.kv_heads, self.head_dim, self.value_dim, self.bias = kv_heads, head_dim, value_dim, bias
+    self.tie, self.block, self.layer, self.projections = tie, block or None, layer, projections
+    self.heads, self.kv_heads, self.head_dim, self.value_dim, self.bias = heads, kv_heads, head_dim, value_dim, bias
 
     def project(name, role, *shape):
       out = shape[0] * shape[1] * (shape[2] if len(shape) == 3 else 1)
@@ -53,69 +63,126 @@ class Heads(nnx.Module):
       if bias:
         setattr(self, name + "_bias", param(shape, "bias", fan_in=width))
 
-    project("query", "query", kv_heads, groups, head_dim)
-    if tie in ("none", "kv"):
-      project("key", "key", kv_heads, head_dim)
-    if tie in ("none", "qk"):
-      project("value", "value", kv_heads, value_dim)
-    self.out = param((kv_heads, groups, value_dim, width), "out", fan_in=heads * value_dim, fan_out=width)
-    if bias:
-      self.out_bias = param((width,), "bias", fan_in=heads * value_dim)
-    self.mechanism = make("attention", mechanism, heads=heads, head_dim=head_dim, layer=layer)
+    for view in range(self.mechanism.views):
+      if "q" in projections:
+        project("query" + _suffix(view), "query", kv_heads, groups, head_dim)
+      if "k" in projections and tie in ("none", "kv"):
+        project("key" + _suffix(view), "key", kv_heads, head_dim)
+      if "v" in projections and tie in ("none", "qk"):
+        project("value" + _suffix(view), "value", kv_heads, value_dim)
+    if "o" in projections:
+      self.out = param((kv_heads, groups, value_dim, width), "out", fan_in=heads * value_dim, fan_out=width)
+      if bias:
+        self.out_bias = param((width,), "bias", fan_in=heads * value_dim)
 
   def __call__(self, x_BTM, memory_BSM, see: See, *, position=None, cache=None, record=None, key=None):
     """Returns (y_BTM, cache). The keys come from memory_BSM, described by see.k.
 
     cache: from `empty_cache`; the new keys are written to it, then all of it is attended over. With memory_BSM None
-    only the cache is read. record: a list to which weights (B, K, G, T, S) and head outputs (B, T, K, G, Dv) are
-    appended. key: randomness of the mechanism; None = evaluation.
+    only the cache is read. record: a list to which weights (B, K, G, T, S; None where the mechanism has none) and head
+    outputs (B, T, K, G, Dv) are appended. key: randomness of the mechanism; None = evaluation.
     """
-    q_BTKGD = self._queries(x_BTM, see.q, position)
-    if memory_BSM is not None:
-      k_BSKD, v_BSKD = self._keys_values(memory_BSM, see.k, position)
-      if cache is not None:
-        cache = _write(cache, k_BSKD, v_BSKD, see.k)
-    if cache is not None:
-      k_BSKD, v_BSKD = (cache[name].astype(x_BTM.dtype) for name in ("key", "value"))
-      see = See(see.q, cache["where"], see.rule, see.mark_BS)
-    elif memory_BSM is None:
+    if memory_BSM is None and cache is None:
       raise Refused("attention was given neither a memory nor a cache; give one of them")
-    out_BTKGD, _ = self.mechanism(q_BTKGD, k_BSKD, v_BSKD, see, position, block=self.block, key=key)
+    q = self._queries(x_BTM, see.q, position)
+    k, v = (None, None) if memory_BSM is None else self._keys_values(memory_BSM, see.k, position)
+    if cache is None:
+      out_BTKGD, _ = self.mechanism(q, k, v, see, position, block=self.block, key=key)
+    elif self.mechanism.supports.state:
+      out_BTKGD, cache = self.mechanism.advance(cache, q, k, v, see)
+    else:
+      cache = cache if k is None else _write(cache, k, v, see)
+      k, v, see = _read(cache, see, x_BTM.dtype)
+      out_BTKGD = self.mechanism.recall(q, k, v, see, position)[0]
     if record is not None:
-      has_weights = self.mechanism.supports.weights != "none"
-      weights_BKGTS = self.mechanism.weights(q_BTKGD, k_BSKD, see, position) if has_weights else None
+      has_weights = self.mechanism.supports.weights != "none" and k is not None
+      weights_BKGTS = self.mechanism.weights(q, k, see, position) if has_weights else None
       record.append({"layer": self.layer, "weights_BKGTS": weights_BKGTS, "out_BTKGD": out_BTKGD})
-    y_BTM = jnp.einsum("btkgd,kgdm->btm", out_BTKGD, self.out[...].astype(x_BTM.dtype))
-    return (y_BTM + self.out_bias[...].astype(x_BTM.dtype) if self.bias else y_BTM), cache
+    return self._join(out_BTKGD, x_BTM.dtype), cache
 
-  def empty_cache(self, batch: int, slots: int, dtype=jnp.float32) -> dict:
-    """A ring of `slots` keys and values without content; when it is full the oldest key is overwritten."""
+  def empty_cache(self, batch: int, slots: int, dtype=jnp.float32):
+    """What step-by-step use carries, without content; every leaf has the batch as axis 0.
+
+    A state of constant size where the mechanism has one; else a ring of `slots` keys and values: when it is full the
+    oldest key is overwritten.
+    """
+    if self.mechanism.supports.state:
+      return self.mechanism.start(batch, self.kv_heads, self.value_dim, dtype)
     nothing_BS = jnp.zeros((batch, slots), jnp.int32)
+    key = tuple(jnp.zeros((batch, slots, self.kv_heads, self.head_dim), dtype) for _ in range(self.mechanism.views))
+    value = tuple(jnp.zeros((batch, slots, self.kv_heads, self.value_dim), dtype) for _ in range(self.mechanism.views))
     return {
-      "key": jnp.zeros((batch, slots, self.kv_heads, self.head_dim), dtype),
-      "value": jnp.zeros((batch, slots, self.kv_heads, self.value_dim), dtype),
+      "key": key,
+      "value": value,
       "where": Where(nothing_BS, nothing_BS),
+      "mark": jnp.zeros((batch, slots), bool),
       "index": jnp.zeros((batch,), jnp.int32),
     }
 
   def _queries(self, x_BTM, where, position):
-    q_BTKGD = self._apply("query", x_BTM)
+    return _views([self._query(x_BTM, where, position, _suffix(view)) for view in range(self.mechanism.views)])
+
+  def _query(self, x_BTM, where, position, suffix):
+    if "q" in self.projections:
+      q_BTKGD = self._apply("query" + suffix, x_BTM)
+    else:
+      q_BTKGD = x_BTM.reshape(*x_BTM.shape[:2], self.kv_heads, self.heads // self.kv_heads, self.head_dim)
     if position is None:
       return q_BTKGD
     B, T, K, G, D = q_BTKGD.shape
     return position.rotate(q_BTKGD.reshape(B, T, K * G, D), where).reshape(q_BTKGD.shape)
 
   def _keys_values(self, memory_BSM, where, position):
-    k_BSKD = (
-      self._apply("key", memory_BSM) if self.tie in ("none", "kv") else self._apply("query", memory_BSM)[:, :, :, 0]
-    )
-    v_BSKD = self._apply("value", memory_BSM) if self.tie in ("none", "qk") else k_BSKD
+    found = [self._key_value(memory_BSM, where, position, _suffix(view)) for view in range(self.mechanism.views)]
+    return tuple(_views(side) for side in zip(*found, strict=True))
+
+  def _key_value(self, memory_BSM, where, position, suffix):
+    if "k" not in self.projections:
+      k_BSKD = memory_BSM.reshape(*memory_BSM.shape[:2], self.kv_heads, self.head_dim)
+    elif self.tie in ("none", "kv"):
+      k_BSKD = self._apply("key" + suffix, memory_BSM)
+    else:
+      k_BSKD = self._apply("query" + suffix, memory_BSM)[:, :, :, 0]
+    if "v" not in self.projections:
+      v_BSKD = memory_BSM.reshape(*memory_BSM.shape[:2], self.kv_heads, self.value_dim)
+    else:
+      v_BSKD = self._apply("value" + suffix, memory_BSM) if self.tie in ("none", "qk") else k_BSKD
     return (k_BSKD if position is None else position.rotate(k_BSKD, where)), v_BSKD  # values carry no rotation
 
   def _apply(self, name, x_BTM):
     kernel = getattr(self, name)[...].astype(x_BTM.dtype)
     y = jnp.tensordot(x_BTM, kernel, 1)
     return y + getattr(self, name + "_bias")[...].astype(x_BTM.dtype) if self.bias else y
+
+  def _join(self, out_BTKGD, dtype):
+    """The output projection, or the heads side by side."""
+    if "o" not in self.projections:
+      return out_BTKGD.reshape(*out_BTKGD.shape[:2], -1)
+    y_BTM = jnp.einsum("btkgd,kgdm->btm", out_BTKGD, self.out[...].astype(dtype))
+    return y_BTM + self.out_bias[...].astype(dtype) if self.bias else y_BTM
+
+
+def _suffix(view: int) -> str:
+  """Parameters of the first view have plain names, so that arms with one view and with two share them."""
+  return f"_{view}" if view else ""
+
+
+def _views(arrays):
+  """What a mechanism is given: one array, or a tuple with one per view."""
+  return arrays[0] if len(arrays) == 1 else tuple(arrays)
+
+
+def _name(mechanism) -> str:
+  return type(mechanism).__name__
+
+
+def _tied(mechanism, tie: str) -> str:
+  """The tie in force: mechanisms whose keys are their queries bring their own."""
+  if not mechanism.supports.tied or tie in ("qk", "qkv"):
+    return tie
+  if tie == "none":
+    return "qk"
+  raise Refused(f"{_name(mechanism)} attention uses its queries as keys: tie={tie!r} cannot be; use none, qk or qkv")
 
 
 def _check(heads, kv_heads, head_dim, value_dim, tie):
@@ -129,17 +196,46 @@ def _check(heads, kv_heads, head_dim, value_dim, tie):
     raise Refused(f"tie={tie!r} needs values as wide as keys, not head_dim={head_dim} and value_dim={value_dim}")
 
 
-def _write(cache, k_BSKD, v_BSKD, where):
+def _check_projections(projections, width, heads, kv_heads, head_dim, value_dim, tie):
+  """A projection that is left out must have nothing to do: its input is as wide as its output, and it is not shared."""
+  missing = [letter for letter in LETTERS if letter not in projections]
+  if projections != "".join(letter for letter in LETTERS if letter in projections):
+    raise Refused(f"projections={projections!r} is no choice of the letters qkvo in this order; use qkvo for all four")
+  spans = {"q": heads * head_dim, "k": kv_heads * head_dim, "v": kv_heads * value_dim, "o": heads * value_dim}
+  for letter in missing:
+    if spans[letter] != width:
+      raise Refused(
+        f"projections={projections!r} leaves out {letter}, which maps width={width} to {spans[letter]}; "
+        "without it the two must be equal"
+      )
+  if tie != "none" and set(missing) & set("qkv"):
+    raise Refused(f"projections={projections!r} and tie={tie!r} contradict each other; keep q, k and v to tie them")
+
+
+def _write(cache, k, v, see):
   """The cache with new keys at the write index, which moves on and wraps around."""
+  keys, values = (side if isinstance(side, tuple) else (side,) for side in (k, v))
   batch, slots = cache["where"].pos_BT.shape
-  new = k_BSKD.shape[1]
+  new = keys[0].shape[1]
   if new > slots:
     raise Refused(f"{new} new keys do not fit into a cache of {slots} slots; make it longer")
   at = (jnp.arange(batch)[:, None], (cache["index"][:, None] + jnp.arange(new)) % slots)
-  pos_BS, segment_BS = (jnp.broadcast_to(jnp.asarray(a, jnp.int32), (batch, new)) for a in where)
+  pos_BS, segment_BS = (jnp.broadcast_to(jnp.asarray(a, jnp.int32), (batch, new)) for a in see.k)
+  mark_BS = jnp.zeros((1, 1), bool) if see.mark_BS is None else see.mark_BS
+
+  def put(old, fresh):
+    return old.at[at].set(jnp.broadcast_to(fresh, (batch, new, *old.shape[2:])).astype(old.dtype))
+
   return {
-    "key": cache["key"].at[at].set(k_BSKD.astype(cache["key"].dtype)),
-    "value": cache["value"].at[at].set(v_BSKD.astype(cache["value"].dtype)),
-    "where": Where(cache["where"].pos_BT.at[at].set(pos_BS), cache["where"].segment_BT.at[at].set(segment_BS)),
+    "key": tuple(map(put, cache["key"], keys)),
+    "value": tuple(map(put, cache["value"], values)),
+    "where": Where(put(cache["where"].pos_BT, pos_BS), put(cache["where"].segment_BT, segment_BS)),
+    "mark": put(cache["mark"], mark_BS),
     "index": (cache["index"] + new) % slots,
   }
+
+
+def _read(cache, see, dtype):
+  """Keys, values and who sees them, as a mechanism takes them."""
+  k, v = (_views([one.astype(dtype) for one in cache[side]]) for side in ("key", "value"))
+  return k, v, See(see.q, cache["where"], see.rule, cache["mark"])

@@ -14,13 +14,29 @@ from flax import nnx
 
 from model.errors import Refused
 
-ROLES = ("query", "key", "value", "out", "kernel", "readout", "embedding", "position", "bias", "gain")
+ROLES = ("query", "key", "value", "out", "kernel", "orthogonal", "readout", "embedding", "position", "bias", "gain")
 SCHEMES = ("lecun", "glorot", "torch", "gpt2")
-DEFAULTS = {"kind": "lecun", "qk": "", "gain": 1.0, "qk_gain": 1.0}
+DEFAULTS = {"kind": "lecun", "qk": "", "gain": 1.0, "qk_gain": 1.0, "out_gain": 1.0}
 
 
 class Dial(nnx.Variable):
   """A number that belongs to a module but is given per member: traced, not trained."""
+
+
+class Seed(nnx.Variable):
+  """Frozen randomness of a module: the two words of a key, and the number of training steps taken."""
+
+
+def seed() -> Seed:
+  """A seed that `settings` fills in by path; nothing trains or stores it."""
+  return Seed(jnp.zeros(3, jnp.uint32))
+
+
+def key_of(seed: Seed, period: int = 0) -> jax.Array:
+  """The key of a seed, another one every `period` training steps (0 = the same for ever)."""
+  words = seed[...]
+  key = jax.random.wrap_key_data(words[:2])
+  return jax.random.fold_in(key, words[2] // period) if period else key
 
 
 def dial(value: float) -> Dial:
@@ -46,13 +62,13 @@ def draw(abstract_params: nnx.State, key: jax.Array, init: Mapping | None = None
 
   init: kind = scheme of every matrix; qk = scheme of query and key projections ("" = kind; also "torch_mha", the
   half of Var 1/in that torch.nn.MultiheadAttention's fused in-projection gets); gain multiplies every matrix (query,
-  key, value, out, kernel) and qk_gain the query and key projections on top; both may be traced.
+  key, value, out, kernel), qk_gain the query and key projections and out_gain the last matrix of every sublayer on
+  top; all may be traced. Recurrent matrices (orthogonal) are what their name says, whatever the scheme.
   """
   init = _complete(init or {})
 
   def leaf(path, variable):
-    leaf_key = jax.random.fold_in(key, zlib.crc32("/".join(map(str, path)).encode()))
-    return _value(leaf_key, variable.shape, variable.get_metadata("role"), _fans(variable), init)
+    return _value(_by_path(key, path), variable.shape, variable.get_metadata("role"), _fans(variable), init)
 
   return nnx.from_flat_state({path: leaf(path, variable) for path, variable in nnx.to_flat_state(abstract_params)})
 
@@ -62,26 +78,36 @@ def dials(model) -> dict[str, float]:
   return {name: given for _, name, given in _dials(model)}
 
 
-def settings(model, values: Mapping | None = None) -> nnx.State:
-  """The dials of a model as a pure state: defaults, overridden by `values` (path -> number, may be traced)."""
+def settings(model, values: Mapping | None = None, key: jax.Array | None = None, step: Any = 0) -> nnx.State:
+  """All of a model but its parameters, as a pure state.
+
+  Dials: their defaults, overridden by `values` (path -> number, may be traced). Seeds: drawn by path from `key`
+  (default: jax.random.key(0)), with the number of training steps taken; both may be traced.
+  """
   values = dict(values or {})
   known = dials(model)
   for name in values:
     if name not in known:
       raise Refused(f"no dial {name!r} in this model; it has {', '.join(known) or 'none'}")
-  return nnx.from_flat_state(
-    {path: jnp.asarray(values.get(name, given), jnp.float32) for path, name, given in _dials(model)}
-  )
+  numbers = {path: jnp.asarray(values.get(name, given), jnp.float32) for path, name, given in _dials(model)}
+  paths = [path for path, _ in nnx.to_flat_state(nnx.state(model, Seed))]
+  root = jax.random.key(0) if paths and key is None else key
+  words = {path: jnp.append(jax.random.key_data(_by_path(root, path)), jnp.uint32(step)) for path in paths}
+  return nnx.from_flat_state(numbers | words)
 
 
 def realize(build: Callable[[], nnx.Module], seed: Any = 0, init: Mapping | None = None, values: Mapping | None = None):
   """A module with drawn parameters and set dials, for eager use; `seed` is an int, a traced int or a key."""
   abstract = nnx.eval_shape(build)
-  graphdef, params, _, rest = nnx.split(abstract, nnx.Param, Dial, ...)
+  graphdef, params, _, rest = nnx.split(abstract, nnx.Param, (Dial, Seed), ...)
   if jax.tree.leaves(rest):
-    raise Refused("realize() draws parameters and dials only; this module holds other state too")
+    raise Refused("realize() draws parameters, dials and seeds only; this module holds other state too")
   key = seed if jnp.issubdtype(jnp.asarray(seed).dtype, jax.dtypes.prng_key) else jax.random.key(seed)
-  return nnx.merge(graphdef, draw(params, key, init), settings(abstract, values))
+  return nnx.merge(graphdef, draw(params, key, init), settings(abstract, values, key))
+
+
+def _by_path(key, path):
+  return jax.random.fold_in(key, zlib.crc32("/".join(map(str, path)).encode()))
 
 
 def _dials(model):
@@ -116,9 +142,11 @@ def _value(key, shape, role, fans, init):
     return _normal(key, shape, 0.02 if init["kind"] == "gpt2" else 1.0)
   if role == "readout":
     return _normal(key, shape, fans[0] ** -0.5)
+  if role == "orthogonal":
+    return _orthogonal(key, shape)
   projects = role in ("query", "key")
   value = _matrix(key, shape, (projects and init["qk"]) or init["kind"], *fans) * init["gain"]
-  return value * init["qk_gain"] if projects else value
+  return value * (init["qk_gain"] if projects else init["out_gain"] if role == "out" else 1.0)
 
 
 def _matrix(key, shape, scheme, fan_in, fan_out):
@@ -128,6 +156,12 @@ def _matrix(key, shape, scheme, fan_in, fan_out):
     return _normal(key, shape, 0.02)
   variance = {"glorot": 2 / (fan_in + fan_out), "torch": 1 / (3 * fan_in), "torch_mha": 1 / (2 * fan_in)}[scheme]
   return _uniform(key, shape, variance)
+
+
+def _orthogonal(key, shape):
+  """Orthogonal in the last two axes, uniform over all rotations and reflections (Saxe et al. 2014)."""
+  q, r = jnp.linalg.qr(jax.random.normal(key, shape, jnp.float32))
+  return q * jnp.sign(jnp.diagonal(r, axis1=-2, axis2=-1))[..., None, :]
 
 
 # Drawn flat: matrices of one size share a compiled program and, where the path is shared, their numbers, however many

@@ -70,7 +70,8 @@ class Bert(nnx.Module):
     """Logits (B, T, R, V) in float32 and no carry; `key` draws dropout, None = evaluation."""
     if carry is not None:
       raise Refused("a bidirectional encoder has no carry; use kind=gpt or kind=seq2seq to decode step by step")
-    x_BTM, _ = self.encoder(self.embedding(inputs.tokens_BTC), inputs.where, key=key, record=record)
+    x_BTM, mark_BT = self.embedding(inputs.tokens_BTC), self.encoder.marks(inputs.tokens_BTC)
+    x_BTM, _ = self.encoder(x_BTM, inputs.where, mark_BT=mark_BT, key=key, record=record)
     return self.readout(x_BTM), None
 
 
@@ -87,10 +88,14 @@ class Gpt(nnx.Module):
     """An empty carry of `length` slots."""
     return self.decoder.start(batch, length, self.embedding.dtype)
 
+  def remember(self, batch: int) -> tuple:
+    """An empty carry for rows that go on where the last ones ended (model.segment, model.memory)."""
+    return self.decoder.remember(batch, self.embedding.dtype)
+
   def __call__(self, inputs: Inputs, *, carry: tuple | None = None, key=None, record=None):
     """Logits (B, T, R, V) in float32 and the carry, which holds the tokens seen so far when one was given."""
-    x_BTM = self.embedding(inputs.tokens_BTC)
-    x_BTM, carry = self.decoder(x_BTM, inputs.where, carry=carry, key=key, record=record)
+    x_BTM, mark_BT = self.embedding(inputs.tokens_BTC), self.decoder.marks(inputs.tokens_BTC)
+    x_BTM, carry = self.decoder(x_BTM, inputs.where, mark_BT=mark_BT, carry=carry, key=key, record=record)
     return self.readout(x_BTM), carry
 
 
@@ -107,7 +112,8 @@ class Seq2Seq(nnx.Module):
 
   def encode(self, source_BSC, source_where: Where, *, key=None, record=None):
     """The memory (B, S, M) that the decoder looks at."""
-    return self.encoder(self.source_embedding(source_BSC), source_where, key=key, record=record)[0]
+    x_BSM, mark_BS = self.source_embedding(source_BSC), self.encoder.marks(source_BSC)
+    return self.encoder(x_BSM, source_where, mark_BT=mark_BS, key=key, record=record)[0]
 
   def start(self, source_BSC, source_where: Where, length: int) -> tuple:
     """A carry of `length` empty slots that holds the encoded source."""
@@ -122,9 +128,9 @@ class Seq2Seq(nnx.Module):
       if inputs.source_BSC is None or memory_where is None:
         raise Refused("an encoder-decoder was called without a source; give Inputs(source_BSC=..., source_where=...)")
       memory_BSM = self.encode(inputs.source_BSC, memory_where, key=source_key, record=record)
-    x_BTM = self.embedding(inputs.tokens_BTC)
+    x_BTM, mark_BT = self.embedding(inputs.tokens_BTC), self.decoder.marks(inputs.tokens_BTC)
     memory = {"memory_BSM": memory_BSM, "memory_where": memory_where}
-    x_BTM, carry = self.decoder(x_BTM, inputs.where, **memory, carry=carry, key=key, record=record)
+    x_BTM, carry = self.decoder(x_BTM, inputs.where, mark_BT=mark_BT, **memory, carry=carry, key=key, record=record)
     return self.readout(x_BTM), carry
 
 

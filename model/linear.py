@@ -8,10 +8,13 @@ from model.errors import Refused
 
 
 class Linear(nnx.Module):
-  """W of shape (inputs, outputs), b of shape (outputs,) unless `bias` is False."""
+  """W of shape (inputs, outputs), b of shape (outputs,) unless `bias` is False.
 
-  def __init__(self, inputs: int, outputs: int, *, bias: bool = True):
-    self.kernel = initial.param((inputs, outputs), "kernel", inputs, outputs)
+  role: "out" for the last matrix of a sublayer, which init.out_gain scales.
+  """
+
+  def __init__(self, inputs: int, outputs: int, *, bias: bool = True, role: str = "kernel"):
+    self.kernel = initial.param((inputs, outputs), role, inputs, outputs)
     self.bias = initial.param((outputs,), "bias", inputs, outputs) if bias else None
 
   def __call__(self, x, dtype=None):

@@ -109,6 +109,18 @@ class Window(Rule):
 
 
 @dataclasses.dataclass(frozen=True)
+class Recent(Rule):
+  """Keys from `memory` positions before the start of the query's stretch of `stretch` positions."""
+
+  stretch: int
+  memory: int
+
+  def __call__(self, q, k, mark_BS=None):
+    first_BT = q.pos_BT // self.stretch * self.stretch - self.memory
+    return k.pos_BT[:, None, :] >= first_BT[:, :, None]
+
+
+@dataclasses.dataclass(frozen=True)
 class Anchors(Rule):
   """Keys at the given positions, whoever asks."""
 
@@ -143,6 +155,11 @@ def window(width: int) -> Rule:
   if width < 1:
     raise Refused(f"window width {width} lets nobody see anything; give 1 (itself only) or more")
   return Window(int(width))
+
+
+def recent(stretch: int, memory: int) -> Rule:
+  """Segment memory (Dai et al. 2019): positions are cut into stretches; seen are one's own and `memory` before it."""
+  return Recent(int(stretch), int(memory))
 
 
 def anchors(*positions: int) -> Rule:

@@ -154,3 +154,21 @@ def shaw_attention(q_TD, k_SD, v_SD, key_RD, value_RD, clip, q_pos, k_pos):
     for s, r in enumerate(steps):
       out[t] += weights[s] * (v_SD[s].astype(np.float64) + value_RD[r].astype(np.float64))
   return out
+
+
+def xl_attention(q_TD, k_SD, v_SD, kernel_MD, content_D, distance_D, reach, q_pos, k_pos):
+  """Dai et al. 2019, one head that sees every key: ((q + u) . k + (q + v) . W_R r[t - s]) / sqrt(D), r as sinusoids."""
+  out, width = np.zeros((len(q_TD), v_SD.shape[1])), len(kernel_MD)
+  for t, q_D in enumerate(q_TD):
+    scores = []
+    for s, k_D in enumerate(k_SD):
+      d = max(-reach, min(reach, int(q_pos[t]) - int(k_pos[s])))
+      pace = [10000.0 ** (-2 * i / width) for i in range(width // 2)]
+      r_M = [math.sin(d * p) for p in pace] + [math.cos(d * p) for p in pace]
+      far_D = [sum(r * float(w) for r, w in zip(r_M, kernel_MD[:, i], strict=True)) for i in range(len(q_D))]
+      near = sum((float(q) + float(u)) * float(k) for q, u, k in zip(q_D, content_D, k_D, strict=True))
+      far = sum((float(q) + float(v)) * r for q, v, r in zip(q_D, distance_D, far_D, strict=True))
+      scores.append((near + far) / math.sqrt(len(q_D)))
+    for s, weight in enumerate(softmax(scores)):
+      out[t] += weight * v_SD[s].astype(np.float64)
+  return out

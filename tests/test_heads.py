@@ -9,7 +9,7 @@ from flax import nnx
 from model.errors import Refused
 from model.heads import Heads
 from model.initial import realize
-from model.see import See, Where, causal, rows
+from model.see import See, Where, causal, everything, rows
 from tests import oracle
 
 M = 12
@@ -170,3 +170,39 @@ def test_too_many_keys_for_the_cache_or_none_at_all_are_refused():
     made(x_BTM, x_BTM, See(rows(5), rows(5), causal()), cache=made.empty_cache(2, 4))
   with pytest.raises(Refused, match="neither"):
     made(x_BTM, None, See(rows(5), rows(5), causal()))
+
+
+def test_attention_without_projections_is_luongs_dot():
+  made = realize(lambda: Heads(M, heads=1, projections="", mechanism={"kind": "dot", "scale": 1.0}))
+  x_BTM, memory_BSM = inputs(2, 3, M), inputs(2, 5, M)
+  y_BTM, _ = made(x_BTM, memory_BSM, See(rows(3), rows(5), everything()))
+  score_BTS = np.einsum("btm,bsm->bts", x_BTM, memory_BSM)
+  share_BTS = np.exp(score_BTS - score_BTS.max(-1, keepdims=True))
+  share_BTS /= share_BTS.sum(-1, keepdims=True)
+  np.testing.assert_allclose(y_BTM, np.einsum("bts,bsm->btm", share_BTS, memory_BSM), atol=1e-5)
+  assert not jax.tree.leaves(nnx.state(made, nnx.Param))
+
+
+def test_each_projection_can_be_left_out():
+  names = {"q": "query", "k": "key", "v": "value", "o": "out"}
+  for kept in ("k", "qk", "kv", "qkv", "qkvo"):
+    made = realize(lambda kept=kept: Heads(M, heads=2, projections=kept, mechanism={"kind": "dot"}))
+    found = {path[0] for path, _ in nnx.to_flat_state(nnx.state(made, nnx.Param))}
+    assert found == {names[letter] for letter in kept}
+    y_BTM, _ = made(inputs(2, 3, M), inputs(2, 3, M), See(rows(3), rows(3), everything()))
+    assert y_BTM.shape == (2, 3, M)
+
+
+@pytest.mark.parametrize(
+  "options",
+  [
+    {"projections": "vk"},
+    {"projections": "x"},
+    {"projections": "qkv", "head_dim": 3},
+    {"projections": "qv", "tie": "qk"},
+  ],
+  ids=str,
+)
+def test_projections_that_cannot_be_left_out_are_refused(options):
+  with pytest.raises(Refused, match="projections"):
+    Heads(M, heads=2, mechanism={"kind": "dot"}, **options)

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from model.errors import Refused
-from model.initial import Dial, dial, dials, draw, param, realize, settings
+from model.initial import Dial, dial, dials, draw, key_of, param, realize, seed, settings
 
 IN, OUT = 200, 300
 
@@ -140,3 +140,36 @@ def test_mistakes_are_refused_in_one_line(init, text):
     param((1,), "weight")
   with pytest.raises(Refused, match="no dial"):
     settings(nnx.eval_shape(Net), {"scale": 1.0})
+
+
+class Hashed(nnx.Module):
+  def __init__(self):
+    self.kernel = param((3, 4, 4), "orthogonal")
+    self.out = param((IN, OUT), "out")
+    self.seed = seed()
+    self.other = seed()
+
+
+def test_recurrent_matrices_are_orthogonal():
+  kernel = realize(Hashed).kernel[...]
+  np.testing.assert_allclose(np.einsum("gij,gik->gjk", kernel, kernel), np.tile(np.eye(4), (3, 1, 1)), atol=1e-5)
+  assert not np.allclose(kernel[0], kernel[1])
+
+
+def test_the_last_matrix_of_a_sublayer_has_a_gain_of_its_own():
+  plain, small = (realize(Hashed, init=init) for init in ({}, {"out_gain": 0.25}))
+  np.testing.assert_allclose(small.out[...], 0.25 * plain.out[...])
+  np.testing.assert_array_equal(small.kernel[...], plain.kernel[...])
+
+
+def test_seeds_depend_on_path_run_and_period_alone():
+  def key(step=0, period=0, run=0, name="seed"):
+    abstract = nnx.eval_shape(Hashed)
+    graph, params, _ = nnx.split(abstract, nnx.Param, ...)
+    state = settings(abstract, None, jax.random.key(run), step)
+    made = nnx.merge(graph, draw(params, jax.random.key(run)), state)
+    return tuple(np.asarray(jax.random.key_data(key_of(getattr(made, name), period))))
+
+  assert key() == key(step=7) == key(step=7)
+  assert key(period=5) == key(step=4, period=5) != key(step=5, period=5)
+  assert len({key(), key(run=1), key(name="other"), key(step=5, period=5)}) == 4

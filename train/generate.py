@@ -11,7 +11,7 @@ from train.step import Ensemble
 
 def generator(whole: Ensemble, state: TrainState, member: Member, index: int) -> Callable[..., np.ndarray]:
   """generate(source_BSC, source_where, length) -> tokens_BT on the host, for the member at `index`."""
-  params, dials = jax.tree.map(lambda leaf: leaf[index], (state.params, member.dials))
+  state, member = jax.tree.map(lambda leaf: leaf[index], (state._replace(opt=()), member))
   return lambda source_BSC, source_where, length: np.asarray(
-    whole.generate(params, dials, source_BSC, source_where, length)
+    whole.generate(state, member, source_BSC, source_where, length)
   )

@@ -35,10 +35,10 @@ class Ensemble:
   graphdef: nnx.GraphDef
   abstract: nnx.Module  # the model without numbers
   mesh: jax.sharding.Mesh | None
-  draw: Callable  # (init kind, qk kind, (gain, qk_gain), member) -> TrainState of one member
+  draw: Callable  # (init kind, qk kind, (gain, qk_gain, out_gain), member) -> TrainState of one member
   advance: Callable
   evaluate: Callable
-  generate: Callable  # (params, dials, source_BSC, source_where, length) -> tokens_BT of one member, greedily
+  generate: Callable  # (state, member, source_BSC, source_where, length) -> tokens_BT of one member, greedily
   one: Callable  # (state, member, data) of one member without the axis E: a single step, to be costed
 
   def init(self, configs: Sequence[Mapping[str, Any]]) -> TrainState:
@@ -53,8 +53,14 @@ class Ensemble:
 
   def model(self, state: TrainState, member: Member, index: int) -> nnx.Module:
     """The model of one member, for probes and decoding."""
-    params, dials = jax.tree.map(lambda leaf: leaf[index], (state.params, member.dials))
-    return nnx.merge(self.graphdef, params, initial.settings(self.abstract, dials))
+    state, member = jax.tree.map(lambda leaf: leaf[index], (state, member))
+    return assembled(self.graphdef, self.abstract, state, member)
+
+
+def assembled(graphdef, abstract, state: TrainState, member: Member) -> nnx.Module:
+  """The model of one member: parameters from its state, dials as given, seeds by its key and step."""
+  rest = initial.settings(abstract, member.dials, stream(state.key, "init"), state.step)
+  return nnx.merge(graphdef, state.params, rest)
 
 
 def abstract_model(config: Mapping[str, Any], task) -> nnx.Module:
@@ -88,7 +94,7 @@ def cost(whole: Ensemble, config: Mapping[str, Any], data: Any, *, compiled: boo
 def ensemble(config: Mapping[str, Any], task, *, mesh: jax.sharding.Mesh | None = None) -> Ensemble:
   """Builds the compiled functions of the cohort that `config` belongs to."""
   abstract = abstract_model(config, task)
-  graphdef, params, _ = nnx.split(abstract, nnx.Param, initial.Dial)
+  graphdef, params, _ = nnx.split(abstract, nnx.Param, ...)
   side_by_side = mesh is not None or jax.default_backend() != "cpu"
   over = _vmap if side_by_side else _map
   steps, batch = config["train"]["steps"], config["train"]["batch"]
@@ -96,12 +102,12 @@ def ensemble(config: Mapping[str, Any], task, *, mesh: jax.sharding.Mesh | None 
 
   def draw(kind, qk, gains, member):
     key = jax.random.key(member.seed)
-    options = {"kind": kind, "qk": qk, "gain": gains[0], "qk_gain": gains[1]}
+    options = {"kind": kind, "qk": qk, "gain": gains[0], "qk_gain": gains[1], "out_gain": gains[2]}
     drawn = initial.draw(params, stream(key, "init"), options)
     return TrainState(jnp.int32(0), key, drawn, optimizer(config["optim"], member.hyper, steps).init(drawn))
 
-  def forward(params, member, inputs, key=None):
-    return nnx.merge(graphdef, params, initial.settings(abstract, member.dials))(inputs, key=key)[0]
+  def forward(state, member, inputs, key=None):
+    return assembled(graphdef, abstract, state, member)(inputs, key=key)[0]
 
   def sample(key, index, size, data):
     rows = task.sample(jax.random.fold_in(key, index), size, data)
@@ -112,7 +118,7 @@ def ensemble(config: Mapping[str, Any], task, *, mesh: jax.sharding.Mesh | None 
     dropout_key = jax.random.fold_in(stream(state.key, "dropout"), state.step)
 
     def loss_of(params):
-      logits_BTRV = forward(params, member, rows.inputs, dropout_key)
+      logits_BTRV = forward(state._replace(params=params), member, rows.inputs, dropout_key)
       return metrics.cross_entropy(logits_BTRV, rows.targets_BTR, rows.weights_BTR, member.hyper.label_smoothing)
 
     loss, grads = jax.value_and_grad(loss_of)(state.params)
@@ -129,15 +135,15 @@ def ensemble(config: Mapping[str, Any], task, *, mesh: jax.sharding.Mesh | None 
 
     def one_batch(sums, index):
       rows = sample(key, index, eval_batch, data)
-      logits_BTRV = forward(state.params, member, rows.inputs)
+      logits_BTRV = forward(state, member, rows.inputs)
       new = metrics.score(logits_BTRV, rows.targets_BTR, rows.weights_BTR, rows.slice_BTR, len(task.slices))
       return jax.tree.map(jnp.add, sums, new), None
 
     zero, zeros_L = jnp.float32(0.0), jnp.zeros(len(task.slices))
     return jax.lax.scan(one_batch, metrics.Sums(zero, zero, zero, zeros_L, zeros_L), jnp.arange(evals))[0]
 
-  def generate(params, dials, source_BSC, source_where, length):
-    model = nnx.merge(graphdef, params, initial.settings(abstract, dials))
+  def generate(state, member, source_BSC, source_where, length):
+    model = assembled(graphdef, abstract, state, member)
     return decode.greedy(model, source_BSC, source_where, start=task.start, stop=task.stop, length=length)
 
   return Ensemble(
@@ -164,4 +170,4 @@ def _vmap(function, *args):
 
 def _scheme(config):
   init = config["model"]["init"]
-  return init["kind"], init["qk"], jnp.float32([init["gain"], init["qk_gain"]])
+  return init["kind"], init["qk"], jnp.float32([init["gain"], init["qk_gain"], init["out_gain"]])

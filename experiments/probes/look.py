@@ -41,6 +41,8 @@ def record(model: nnx.Module, inputs: Inputs) -> tuple[jax.Array, dict[str, Laye
 
 def _layer(entry) -> Layer:
   weights_BKGTS, out_BTKGD = entry["weights_BKGTS"], entry["out_BTKGD"]
+  if weights_BKGTS is None:
+    raise Refused(f"{entry['name']} has no attention weights to look at; use a mechanism that has, or drop the probe")
   B, K, G, T, S = weights_BKGTS.shape
   return Layer(weights_BKGTS.reshape(B, K * G, T, S), out_BTKGD.reshape(B, T, K * G, -1))
 

@@ -9,7 +9,7 @@ from model.initial import dial, param
 class Additive(Mechanism):
   """One hidden layer of D units per head on the sum of query and key; gain 1 is the paper's."""
 
-  supports = Supports(inside=False)
+  supports = Supports(inside=False, rotate=False)  # tanh(q + k) does not see the angle between q and k alone
   cost_time = "T S D"
   cost_memory = "T S D"
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from model.errors import Refused
-from model.see import See
+from model.see import Rule, See, causal, everything
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,20 +19,25 @@ class Supports:
 
   causal: bool = True
   bidirectional: bool = True
-  rules: bool = True  # any rule of see.py
+  rules: bool = True  # any rule of see.py, not only causal() and everything()
+  cross: bool = True  # queries and keys of different sequences, in any order; if not, cross-attention is dot
+  tied: bool = False  # the keys must be the queries: heads.py ties the two projections
+  rotate: bool = True  # queries and keys turned by position
   inside: bool = True  # position terms added to q.k
   after: bool = True  # position terms added to the score
   values: bool = True  # position terms added to the output
   gqa: bool = True  # several queries per key head
-  cache: bool = True
-  blockwise: bool = True
+  blockwise: bool = True  # `block` is obeyed
+  merges: bool = True  # returns a log-sum-exp, so that parts of the keys merge
+  state: bool = False  # decodes with a state of constant size in place of a cache of keys
   weights: str = "distribution"
 
 
 class Mechanism(nnx.Module):
   """Turns queries, keys and values into outputs. Most mechanisms only define `scores`."""
 
-  views = 1  # how many sets of q, k, v it reads
+  views = 1  # how many sets of q, k, v it reads; with more than one, q, k and v are tuples with one array per view
+  symbols: tuple[int, ...] = ()  # tokens with one of these symbols in their first field are marked in See.mark_BS
   supports = Supports()
 
   def __init__(self, heads: int, head_dim: int, *, layer: int = 0):
@@ -49,25 +54,52 @@ class Mechanism(nnx.Module):
     """
     return attend(self, q_BTKGD, k_BSKD, v_BSKD, see, position, block)
 
+  def narrow(self, see: See) -> See:
+    """What is seen once the mechanism's own pattern is taken into account; the efficient path must agree with it."""
+    return see
+
+  def recall(self, q_BTKGD, k_BSKD, v_BSKD, see, position=None):
+    """The same answer over a cache: keys in any order, some of them empty. Costs T times S."""
+    return attend(self, q_BTKGD, k_BSKD, v_BSKD, self.narrow(see), position)
+
+  def start(self, batch: int, kv_heads: int, value_dim: int, dtype):
+    """The state that step-by-step decoding carries, batch first; for mechanisms that support `state`."""
+    raise TypeError(f"{type(self).__name__} attention keeps no state")
+
+  def advance(self, state, q_BTKGD, k_BSKD, v_BSKD, see):
+    """(output, state) after new keys, which the queries see causally; without keys (None) the state is only read."""
+    raise TypeError(f"{type(self).__name__} attention keeps no state")
+
   def weights(self, q_BTKGD, k_BSKD, see, position=None):
     """The distribution over keys, (B, K, G, T, S); rows that see nothing are 0."""
     self.admit(position)
-    score_BKGTS, seen_B11TS = _masked(self, q_BTKGD, k_BSKD, see, position)
+    score_BKGTS, seen_B11TS = masked(self, q_BTKGD, k_BSKD, self.narrow(see), position)
     w_BKGTS, _ = _unnormalized(score_BKGTS, seen_B11TS)
     total_BKGT1 = w_BKGTS.sum(-1, keepdims=True)
     return w_BKGTS / jnp.where(total_BKGT1 > 0, total_BKGT1, 1.0)
 
-  def admit(self, position):
-    """Refuses a position scheme that acts where this mechanism has no place for it."""
-    for hook in ("inside", "after", "values"):
+  def admit(self, position=None, rule: Rule | None = None, block: int | None = None):
+    """Refuses a position scheme, a rule or a block that this mechanism has no place for."""
+    name = type(self).__name__
+    for hook, place in HOOKS.items():
       if position is not None and position.acts(hook) and not getattr(self.supports, hook):
         raise Refused(
-          f"{type(self).__name__} attention has no place for the term that {type(position).__name__} positions add "
-          f"{HOOKS[hook]}; use dot attention, or positions none, sinusoidal or learned"
+          f"{name} attention has no place for what {type(position).__name__} positions {place}; "
+          "use dot attention, or positions none, sinusoidal or learned"
         )
+    if block is not None and not self.supports.blockwise:
+      raise Refused(f"{name} attention does not work by blocks of keys: block={block}; use block=0")
+    plain = {causal(): self.supports.causal, everything(): self.supports.bidirectional}
+    if rule is not None and not plain.get(rule, self.supports.rules):
+      able = [
+        word for word, can in (("causal", self.supports.causal), ("both ways", self.supports.bidirectional)) if can
+      ]
+      raise Refused(
+        f"{name} attention cannot look by the rule {rule}; it looks {' or '.join(able)}, with model.window=0"
+      )
 
 
-HOOKS = {"inside": "to q.k", "after": "to the score", "values": "to the output"}
+HOOKS = {"rotate": "turn", "inside": "add to q.k", "after": "add to the score", "values": "add to the output"}
 
 
 def attend(mechanism, q_BTKGD, k_BSKD, v_BSKD, see: See, position=None, block: int | None = None):
@@ -75,7 +107,7 @@ def attend(mechanism, q_BTKGD, k_BSKD, v_BSKD, see: See, position=None, block: i
 
   A query that sees nothing gives 0 and no gradient. With `block` the memory grows as T * block, forward and backward.
   """
-  mechanism.admit(position)
+  mechanism.admit(position, block=block)
   if block is not None and block < 1:
     raise Refused(f"block={block} holds no key; give the number of keys per block, or 0 in a config for all at once")
   if block is None or block >= k_BSKD.shape[1]:
@@ -111,7 +143,7 @@ def mix(w_BKGTS, v_BSKD):
   return out_BKXD.reshape(B, K, G, T, -1).transpose(0, 3, 1, 2, 4)
 
 
-def _masked(mechanism, q_BTKGD, k_BSKD, see, position):
+def masked(mechanism, q_BTKGD, k_BSKD, see, position):
   """Scores with every position term, -inf where the rule forbids; and the rule, (B|1, 1, 1, T, S)."""
   inside = position.inside(q_BTKGD, k_BSKD, see.q, see.k) if position is not None and position.acts("inside") else 0.0
   score_BKGTS = mechanism.scores(q_BTKGD, k_BSKD, inside)
@@ -131,7 +163,7 @@ def _unnormalized(score_BKGTS, seen_B11TS):
 
 def _part(mechanism, q_BTKGD, k_BSKD, v_BSKD, see, position):
   """Output before the division, maximum and sum over the keys given."""
-  w_BKGTS, top_BKGT = _unnormalized(*_masked(mechanism, q_BTKGD, k_BSKD, see, position))
+  w_BKGTS, top_BKGT = _unnormalized(*masked(mechanism, q_BTKGD, k_BSKD, see, position))
   out_BTKGD = mix(w_BKGTS, v_BSKD)
   if position is not None and position.acts("values"):
     out_BTKGD += position.values(w_BKGTS, see.q, see.k)

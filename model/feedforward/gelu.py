@@ -11,7 +11,7 @@ class Gelu(nnx.Module):
 
   def __init__(self, width: int, *, hidden: int = 0, tanh: bool = False):
     hidden = size(hidden, 4 * width)
-    self.up, self.down = Linear(width, hidden), Linear(hidden, width)
+    self.up, self.down = Linear(width, hidden), Linear(hidden, width, role="out")
     self.tanh = tanh
 
   def __call__(self, x_BTM):

@@ -10,7 +10,7 @@ class Identity(nnx.Module):
 
   def __init__(self, width: int, *, hidden: int = 0):
     hidden = size(hidden, 4 * width)
-    self.up, self.down = Linear(width, hidden), Linear(hidden, width)
+    self.up, self.down = Linear(width, hidden), Linear(hidden, width, role="out")
 
   def __call__(self, x_BTM):
     return self.down(self.up(x_BTM))

@@ -12,7 +12,7 @@ class Swiglu(nnx.Module):
   def __init__(self, width: int, *, hidden: int = 0):
     hidden = size(hidden, max(8, 8 * round(width / 3)))
     self.gate, self.up = Linear(width, hidden, bias=False), Linear(width, hidden, bias=False)
-    self.down = Linear(hidden, width, bias=False)
+    self.down = Linear(hidden, width, bias=False, role="out")
 
   def __call__(self, x_BTM):
     return self.down(jax.nn.silu(self.gate(x_BTM)) * self.up(x_BTM))

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from model.errors import Refused
-from model.position.scheme import Position
+from model.position.scheme import Position, ahead
 
 
 class Alibi(Position):
@@ -25,7 +25,7 @@ class Alibi(Position):
     self.heads, self.ahead = int(heads), float(ahead)
 
   def after(self, q_where, k_where):
-    ahead_BTS = jnp.asarray(k_where.pos_BT)[:, None, :] - jnp.asarray(q_where.pos_BT)[:, :, None]
+    ahead_BTS = ahead(q_where, k_where)
     cost_BTS = jnp.where(ahead_BTS > 0, self.ahead * ahead_BTS, -ahead_BTS).astype(jnp.float32)
     return -slopes(self.heads)[None, :, None, None] * cost_BTS[:, None]
 

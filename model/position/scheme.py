@@ -1,5 +1,6 @@
 """What a position scheme may do: change the input, turn q and k, add to q.k, add to the score, add to the output."""
 
+import jax.numpy as jnp
 from flax import nnx
 
 
@@ -37,3 +38,8 @@ class Position(nnx.Module):
   def acts(cls, hook: str) -> bool:
     """True if the scheme overrides this hook."""
     return getattr(cls, hook) is not getattr(Position, hook)
+
+
+def ahead(q_where, k_where):
+  """How far each key stands after each query, in positions, (B|1, T, S)."""
+  return jnp.asarray(k_where.pos_BT)[:, None, :] - jnp.asarray(q_where.pos_BT)[:, :, None]

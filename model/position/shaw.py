@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from model.errors import Refused
 from model.initial import param
-from model.position.scheme import Position
+from model.position.scheme import Position, ahead
 
 
 class Shaw(Position):
@@ -41,5 +41,4 @@ class Shaw(Position):
     return jnp.einsum("bkgtr,rd->btkgd", w_BKGTR, self.value[...].astype(w_BKGTS.dtype))
 
   def _index(self, q_where, k_where):
-    ahead_BTS = jnp.asarray(k_where.pos_BT)[:, None, :] - jnp.asarray(q_where.pos_BT)[:, :, None]
-    return jnp.clip(ahead_BTS, -self.clip, self.clip) + self.clip
+    return jnp.clip(ahead(q_where, k_where), -self.clip, self.clip) + self.clip

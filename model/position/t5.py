@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from model.errors import Refused
 from model.initial import param
-from model.position.scheme import Position
+from model.position.scheme import Position, ahead
 
 
 class T5(Position):
@@ -33,8 +33,7 @@ class T5(Position):
     self.table = param((self.buckets, heads), "bias")  # zero: no preference at the start
 
   def after(self, q_where, k_where):
-    ahead_BTS = jnp.asarray(k_where.pos_BT)[:, None, :] - jnp.asarray(q_where.pos_BT)[:, :, None]
-    return jnp.moveaxis(self.table[...][self.bucket(ahead_BTS)], -1, 1).astype(jnp.float32)
+    return jnp.moveaxis(self.table[...][self.bucket(ahead(q_where, k_where))], -1, 1).astype(jnp.float32)
 
   def bucket(self, ahead):
     """Bucket numbers of signed distances (key position - query position)."""

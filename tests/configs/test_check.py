@@ -17,7 +17,7 @@ WRONG = [  # overrides, what the line must show
   (["model.window=-1"], "model.window=-1"),
   (["model.dropout=1"], "model.dropout=1"),
   (["model.dropout=-0.1"], "model.dropout=-0.1"),
-  (["model.kind=rnn"], "model.kind='rnn'"),
+  (["model.kind=lstm"], "model.kind='lstm'"),
   (["model.tie=q"], "model.tie='q'"),
   (["model.tie=qk", "model.kv_heads=2"], "kv_heads=2"),
   (["model.tie=qkv", "model.kv_heads=1"], "kv_heads=1"),

@@ -22,8 +22,9 @@ RELATIVE = {
   "alibi": {},
   "t5": {"buckets": 8, "reach": 12},
   "shaw": {"clip": 2},
+  "xl": {"reach": 16},
 }
-HOOKS = {"rope": ["rotate"], "alibi": ["after"], "t5": ["after"], "shaw": ["inside", "values"]}
+HOOKS = {"rope": ["rotate"], "alibi": ["after"], "t5": ["after"], "shaw": ["inside", "values"], "xl": ["inside"]}
 
 
 def scheme(kind, heads=K * G, head_dim=D, seed=0, **options):
@@ -32,6 +33,9 @@ def scheme(kind, heads=K * G, head_dim=D, seed=0, **options):
   )
   if kind == "t5":  # its table starts at zero
     made.table[...] = jax.random.normal(jax.random.key(seed), made.table[...].shape)
+  if kind == "xl":  # and so do its two vectors
+    for index, vector in enumerate((made.content, made.distance)):
+      vector[...] = jax.random.normal(jax.random.key(seed + index + 1), vector[...].shape)
   return made
 
 
@@ -180,6 +184,19 @@ def test_shaw_equals_the_loop(start):
     np.testing.assert_allclose(out[b, :, h, g], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("start", "reach"), [(0, 16), (4, 16), (4, 3)])
+def test_xl_equals_the_loop(start, reach):
+  made = scheme("xl", reach=reach)
+  out, _ = attention(made, start)
+  q, k, v = random(B, T, K, G, D, seed=1), random(B, S, K, D, seed=2), random(B, S, K, V, seed=3)
+  for b, h, g in np.ndindex(B, K, G):
+    numbers = [np.asarray(a[...])[..., h * G + g, :] for a in (made.kernel, made.content, made.distance)]
+    expected = oracle.xl_attention(
+      q[b, :, h, g], k[b, :, h], v[b, :, h], *numbers, reach, start + np.arange(T), np.arange(S)
+    )
+    np.testing.assert_allclose(out[b, :, h, g], expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
   ("kind", "options", "match"),
   [
@@ -191,6 +208,7 @@ def test_shaw_equals_the_loop(start):
     ("t5", {"buckets": 0}, "multiple of 4"),
     ("t5", {"buckets": 32, "reach": 8}, "raise it"),
     ("shaw", {"clip": 0}, "at least 1"),
+    ("xl", {"reach": 0}, "at least 1"),
   ],
 )
 def test_bad_options_are_refused_in_one_line(kind, options, match):

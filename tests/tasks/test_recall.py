@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.errors import Refused
-from train.tasks.recall import Recall, expected_entropy, expected_mode
+from train.chance import expected_entropy, expected_mode
+from train.tasks.recall import Recall
 
 OPTIONS = (
   {},

