@@ -60,6 +60,8 @@ class Mechanism(nnx.Module):
 
   def recall(self, q_BTKGD, k_BSKD, v_BSKD, see, position=None):
     """The same answer over a cache: keys in any order, some of them empty. Costs T times S."""
+    if self.supports.cross:
+      return self(q_BTKGD, k_BSKD, v_BSKD, see, position)
     return attend(self, q_BTKGD, k_BSKD, v_BSKD, self.narrow(see), position)
 
   def start(self, batch: int, kv_heads: int, value_dim: int, dtype):
@@ -171,7 +173,7 @@ def _part(mechanism, q_BTKGD, k_BSKD, v_BSKD, see, position):
 
 
 def _by_blocks(mechanism, q_BTKGD, k_BSKD, v_BSKD, see, position, block):
-  blocks = _blocks((k_BSKD, v_BSKD, see.k, see.mark_BS), block)
+  blocks = cut((k_BSKD, v_BSKD, see.k, see.mark_BS), block)
 
   def part(one):
     k_BSKD, v_BSKD, k_where, mark_BS = one
@@ -187,7 +189,7 @@ def _by_blocks(mechanism, q_BTKGD, k_BSKD, v_BSKD, see, position, block):
   return carry
 
 
-def _blocks(tree, block):
+def cut(tree, block):
   """Every leaf (B, S, ...) as (S / block, B, block, ...), padded with zeros, that is with segment 0."""
 
   def split(a):

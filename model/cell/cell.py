@@ -155,4 +155,5 @@ def keeping(hidden: int, forget_bias: float, chrono: int) -> np.ndarray:
   """
   if chrono < 0 or chrono == 1:
     raise Refused(f"cell.chrono={chrono} is no lag; give the longest lag to be remembered, 2 or more, or 0 for none")
-  return np.log(np.linspace(1, chrono - 1, hidden)) if chrono else np.full(hidden, forget_bias)
+  found = np.log(np.linspace(1, chrono - 1, hidden)) if chrono else np.full(hidden, forget_bias)
+  return found.astype(np.float32)

@@ -1,0 +1,52 @@
+"""Talking heads (Shazeer et al. 2020): w_h = sum_g softmax(sum_f q_f.k_f / sqrt(D) P_fg) W_gh, heads mixed before and
+after the softmax: a head's weights are made of all heads' scores.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from model.attention.mechanism import Mechanism, Supports, masked, mix, products
+from model.initial import param
+
+
+class Talking(Mechanism):
+  """Two trained H by H matrices: `before` mixes scores (with every position term), `after` mixes weights."""
+
+  supports = Supports(blockwise=False, merges=False, weights="signed")
+  cost_time = "T S (D + H)"
+  cost_memory = "T S"
+
+  def __init__(self, heads: int, head_dim: int, *, layer: int = 0):
+    super().__init__(heads, head_dim, layer=layer)
+    self.before = param((heads, heads), "kernel")
+    self.after = param((heads, heads), "kernel")
+
+  def scores(self, q_BTKGD, k_BSKD, inside=0.0):
+    return (products(q_BTKGD, k_BSKD) + inside) * self.head_dim**-0.5
+
+  def __call__(self, q_BTKGD, k_BSKD, v_BSKD, see, position=None, *, block=None, key=None):
+    """Output (B, T, K, G, Dv) and no log-sum-exp: there is one per head before the heads are mixed again."""
+    self.admit(position, block=block)
+    w_BKGTS = self.weights(q_BTKGD, k_BSKD, see, position)
+    out_BTKGD = mix(w_BKGTS, v_BSKD)
+    if position is not None and position.acts("values"):
+      out_BTKGD += position.values(w_BKGTS, see.q, see.k)
+    return out_BTKGD.astype(v_BSKD.dtype), None
+
+  def weights(self, q_BTKGD, k_BSKD, see, position=None):
+    """Weights after both mixtures, (B, K, G, T, S): 0 where nothing is seen, else of either sign and of any sum."""
+    self.admit(position)
+    score_BKGTS, seen_B11TS = masked(self, q_BTKGD, k_BSKD, see, position)
+    # A sum over heads with -inf in it would be NaN: what is forbidden is forbidden again after the mixture.
+    score_BKGTS = self._mixed(jnp.where(seen_B11TS, score_BKGTS, 0.0), self.before)
+    score_BKGTS = jnp.where(seen_B11TS, score_BKGTS, -jnp.inf)
+    top_BKGT1 = jax.lax.stop_gradient(score_BKGTS.max(-1, keepdims=True))
+    raw_BKGTS = jnp.exp(score_BKGTS - jnp.where(jnp.isfinite(top_BKGT1), top_BKGT1, 0.0))
+    raw_BKGTS = jnp.where(seen_B11TS, raw_BKGTS, 0.0)
+    total_BKGT1 = raw_BKGTS.sum(-1, keepdims=True)
+    return self._mixed(raw_BKGTS / jnp.where(total_BKGT1 > 0, total_BKGT1, 1.0), self.after)
+
+  def _mixed(self, a_BKGTS, matrix):
+    """Head h of the result is the sum over heads g of a_g matrix[g, h]."""
+    a_BHTS = a_BKGTS.reshape(a_BKGTS.shape[0], -1, *a_BKGTS.shape[3:])
+    return jnp.einsum("bgts,gh->bhts", a_BHTS, matrix[...].astype(a_BKGTS.dtype)).reshape(a_BKGTS.shape)
