@@ -1,5 +1,6 @@
 """`assay`: thin; every subcommand is one module of experiments/commands, imported when it is asked for."""
 
+import argparse
 import contextlib
 import os
 import sys
@@ -64,11 +65,30 @@ def parser() -> flags.Parser:
   sub.add_argument("workdir")
   sub = add("explain", "what a claim says, how it is tested and what came out")
   sub.add_argument("id", metavar="ID")
+  sub = add("bench", "measure time and memory side by side, each in fresh processes", workdir=True)
+  sub.add_argument("name", nargs="?", metavar="NAME", help="a file of experiments/bench, or all")
+  _bench(sub)
   add("doctor", "check this machine: versions, devices, data, cache, disk")
   sub = add("new", "write the first file of a new mechanism, position, task or claim")
   sub.add_argument("what", choices=("mechanism", "position", "task", "claim"), metavar="what")
   sub.add_argument("name", metavar="NAME")
   return top
+
+
+def _bench(sub: argparse.ArgumentParser) -> None:
+  """Flags of benches; what is not given is absent, and a bench refuses what it does not take."""
+  texts = {
+    "mechanisms": "such as dot,banded:window=256 (default: all on disk)",
+    "lengths": "such as 512,1024,2048",
+    "rule": "causal or everything",
+  }
+  for name, text in texts.items():
+    sub.add_argument(f"--{name}", default=argparse.SUPPRESS, help=text)
+  for name in ("processes", "repeats", "batch", "heads", "head_dim"):
+    sub.add_argument(f"--{name}", type=flags.positive, default=argparse.SUPPRESS, metavar="N")
+  sub.add_argument(
+    "--limit", type=flags.real, default=argparse.SUPPRESS, help="GiB of memory above which nothing is run"
+  )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
