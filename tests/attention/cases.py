@@ -16,9 +16,36 @@ from model.position.scheme import Position
 from model.see import See, Where, causal
 
 KINDS = build.kinds("attention")
+SUPPORTS = {kind: build.resolve("attention", kind).supports for kind in KINDS}
 FOLDER = Path(model.attention.__file__).parent
 B, T, D = 2, 16, 8  # of the packed case
 GROUPINGS = {"mha": (3, 1), "gqa": (2, 2), "mqa": (1, 4)}  # (K, G)
+
+
+def able(**wanted):
+  """The kinds that support all that is wanted."""
+  return [kind for kind in KINDS if all(getattr(SUPPORTS[kind], name) == value for name, value in wanted.items())]
+
+
+def groupings(kind):
+  """Names of GROUPINGS that a kind can do."""
+  return list(GROUPINGS) if SUPPORTS[kind].gqa else ["mha"]
+
+
+def usual(kind):
+  """(K, G) of tests that need one grouping only: grouped where it can be, else four heads."""
+  return (2, 2) if SUPPORTS[kind].gqa else (4, 1)
+
+
+def paths(kind):
+  """Numbers of keys per block: dense, and blocks that do not divide 16 keys."""
+  return [None, 5] if SUPPORTS[kind].blockwise else [None]
+
+
+def given(kind, kv_heads, groups, **sizes):
+  """Queries, keys and values as the kind takes them: tied keys are the queries."""
+  q, k, v = qkv(kv_heads, groups, **sizes)
+  return (q, q[:, :, :, 0], v) if SUPPORTS[kind].tied else (q, k, v)
 
 
 @functools.cache
@@ -54,6 +81,16 @@ def run(made, qkv, see, scheme=None, block=None):
   return jax.device_get(_run(made, qkv, see, scheme, block))
 
 
+def recall(made, qkv, see, scheme=None):
+  """Output alone, as over a cache of keys in any order."""
+  return jax.device_get(_recall(made, qkv, see, scheme))
+
+
+@jax.jit
+def _recall(made, qkv, see, scheme):
+  return made.recall(*qkv, see, scheme)[0]
+
+
 @functools.partial(jax.jit, static_argnames="block")
 def _run(made, qkv, see, scheme, block):
   return made(*qkv, see, scheme, block=block)
@@ -67,7 +104,8 @@ def _solve(made, qkv, see, target, block):
     return (wide_BTKGD * target).sum(), (out_BTKGD, lse_BKGT)
 
   grads, (out, lse) = jax.grad(loss, has_aux=True)(tuple(qkv))
-  return Solved(out, lse, made.weights(*qkv[:2], see), grads)
+  weights = None if made.supports.weights == "none" else made.weights(*qkv[:2], see)
+  return Solved(out, lse, weights, grads)
 
 
 def numbers(made):
