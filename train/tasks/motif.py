@@ -17,8 +17,8 @@ SALT = 20180912  # of the table that the control names
 class Motif(Task):
   """Random notes; a marker and a motif of `notes` notes, later the marker and the motif moved by one random interval.
 
-  A language model (kind=gpt) predicts the return from its second note on; the first tells the interval, 1 to
-  pitches - 1 steps modulo `pitches`. One row with notes=3, pitches=12, length=12; M is the marker (number `pitches`)::
+  A language model (kind=gpt) predicts the return from its second note on; the first tells the interval, which is 1 to
+  `intervals` steps modulo `pitches`. One row with notes=3, pitches=12, length=12; M is the marker (number `pitches`)::
 
       tokens   5  M  2  9  4  7  0  M  6  1  8  3      2 9 4 moved by 4 steps
       targets  -  -  -  -  -  -  -  -  1  8  -  -
@@ -33,8 +33,11 @@ class Motif(Task):
 
   slices = ("short gap", "long gap")
 
-  def __init__(self, *, notes: int = 6, pitches: int = 24, length: int = 32, absolute: bool = False):
+  def __init__(
+    self, *, notes: int = 8, pitches: int = 12, intervals: int = 4, length: int = 32, absolute: bool = False
+  ):
     self.notes, self.pitches = whole("notes", notes, 2), whole("pitches", pitches, 2)
+    self.intervals = whole("intervals", intervals, 1, pitches - 1)
     self.length, self.absolute = whole("length", length, 2 * notes + 2), flag("absolute", absolute)
     self.table_T = np.array([np.random.default_rng((SALT, t)).integers(pitches) for t in range(length)], np.int32)
     self.vocabulary = Vocabulary((pitches + 1,), pitches)
@@ -48,7 +51,7 @@ class Motif(Task):
     room = self.length - 2 * self.notes - 2
     gap_B1 = (gap_B1 * (room + 1)).astype(jnp.int32)
     lead_B1 = (lead_B1 * (room + 1 - gap_B1)).astype(jnp.int32)
-    interval_B1 = 1 + (interval_B1 * (self.pitches - 1)).astype(jnp.int32)
+    interval_B1 = 1 + (interval_B1 * self.intervals).astype(jnp.int32)
     note_BT = (note_BT * self.pitches).astype(jnp.int32)
     apart_B1 = self.notes + 1 + gap_B1
     back_B1 = lead_B1 + apart_B1  # where the second marker stands
