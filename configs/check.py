@@ -117,8 +117,13 @@ def unknown(key: str, value, types: Mapping[str, str]) -> str:
 
 
 @functools.cache
+def _base_values() -> Mapping[str, object]:
+  return flatten(base.get_config().to_dict())
+
+
+@functools.cache
 def _base_types() -> Mapping[str, str]:
-  return {key: type_of(value) for key, value in flatten(base.get_config().to_dict()).items()}
+  return {key: type_of(value) for key, value in _base_values().items()}
 
 
 def _complaints(flat: Mapping) -> Iterator[str]:
@@ -133,6 +138,7 @@ def _complaints(flat: Mapping) -> Iterator[str]:
     if not 0 <= flat[key] < 1:
       yield f"{key}={flat[key]} is no share; allowed: 0 or more and below 1"
   yield from _shape_complaints(flat)
+  yield from _family_complaints(flat)
   yield from _run_complaints(flat)
   yield from _task_complaints(flat)
 
@@ -151,6 +157,23 @@ def _shape_complaints(flat: Mapping) -> Iterator[str]:
     yield f"model.tie={tie} with kv_heads={kv_heads} and heads={heads}: sharing the query needs model.kv_heads=0"
   if "v" in tie and value_dim not in (0, head_dim):
     yield f"model.tie={tie} with value_dim={value_dim} and head_dim={head_dim}: sharing values needs model.value_dim=0"
+
+
+def _family_complaints(flat: Mapping) -> Iterator[str]:
+  """Options that one family of models reads and the other would pass over in silence."""
+  kind, recurrent = flat["model.kind"], ("model.direction", "model.reads")
+  if kind in ("rnn", "rnn_seq2seq"):
+    plain = {"model.window": 0, "model.itself": True, "model.segment": 0, "model.memory": 0, "model.wiring.order": "af"}
+    for key in (key for key, value in plain.items() if flat[key] != value):
+      yield f"{key}={flat[key]} has no effect on model.kind={kind}; set it to {plain[key]}, or choose another kind"
+  elif ":" not in kind:
+    plain = _base_values()
+    for key in (key for key in recurrent if flat[key] != plain[key]):
+      yield f"{key}={flat[key]} belongs to recurrent models: set model.kind=rnn or rnn_seq2seq, or {key}={plain[key]}"
+  if kind == "rnn" and flat["model.reads"] == "before":
+    yield "model.reads=before needs a source, which model.kind=rnn has not; allowed: after, none"
+  if flat["model.memory"] and not flat["model.segment"]:
+    yield f"model.memory={flat['model.memory']} remembers earlier stretches; set model.segment to their length"
 
 
 def _run_complaints(flat: Mapping) -> Iterator[str]:

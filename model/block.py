@@ -98,8 +98,8 @@ class Block(nnx.Module):
     width = settings["width"]
     self.wiring = Wiring(**settings["wiring"])
     self.dropout = Dropout(settings["dropout"]) if settings["dropout"] > 0 else None
-    self.attention = _heads(settings, layer)
-    self.cross = _heads(settings, layer, cross=True) if cross else None
+    self.attention = heads_of(settings, layer)
+    self.cross = heads_of(settings, layer, cross=True) if cross else None
     if cross and "p" in self.wiring.order:
       raise Refused(f"wiring.order={self.wiring.order!r}: p has no place for cross-attention; use af, fa or aaff")
     feedforward = build.make("feedforward", settings["feedforward"], width=width)
@@ -202,7 +202,8 @@ def _rows(a_BT, batch: int):
   return jnp.broadcast_to(jnp.asarray(a_BT, jnp.int32), (batch, a_BT.shape[1]))
 
 
-def _heads(settings, layer: int, cross: bool = False) -> Heads:
+def heads_of(settings, layer: int = 0, cross: bool = False) -> Heads:
+  """The heads of a complete model dict, for self-attention or between two sequences."""
   names = ("heads", "kv_heads", "head_dim", "value_dim", "tie", "projections", "bias", "block")
   own, mechanism = {name: settings[name] for name in names}, settings["attention"]
   if cross and not build.resolve("attention", mechanism["kind"]).supports.cross:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from model import build
-from model.block import Dropout
+from model.block import Dropout, heads_of
 from model.cell.cell import Carry, State, entered, marked
 from model.errors import Refused
 from model.heads import Heads
@@ -85,7 +85,7 @@ class Reading(nnx.Module):
   """Luong et al. 2015: y_t = tanh(W [a_t; h_t]), where a_t is what attention answers to h_t."""
 
   def __init__(self, settings, *, cross: bool):
-    self.heads = _heads(settings, cross=cross)
+    self.heads = heads_of(settings, cross=cross)
     self.join = Linear(2 * settings["width"], settings["width"], bias=False)
 
   def __call__(self, h_BTM, memory_BSM, see: See, *, cache=None, record=None, name: str):
@@ -210,7 +210,7 @@ class Before(Decoder):
 
   def __init__(self, settings):
     super().__init__(settings, extra=settings["width"])
-    self.asking = _heads(settings, cross=True)
+    self.asking = heads_of(settings, cross=True)
 
   def heads(self) -> Heads:
     return self.asking
@@ -290,15 +290,6 @@ class RnnSeq2Seq(nnx.Module):
     x_BTM = self.embedding(inputs.tokens_BTC)
     y_BTM, layers = self.decoder(x_BTM, inputs.where, source, carry=layers, key=key, record=record)
     return self.readout(y_BTM), None if carry is None else (layers, source)
-
-
-def _heads(settings, *, cross: bool) -> Heads:
-  names = ("heads", "kv_heads", "head_dim", "value_dim", "tie", "projections", "bias", "block")
-  if cross and not build.resolve("attention", settings["attention"]["kind"]).supports.cross:
-    raise Refused(
-      f"model.attention.kind={settings['attention']['kind']} cannot look at another sequence; use dot or additive"
-    )
-  return Heads(settings["width"], mechanism=settings["attention"], **{name: settings[name] for name in names})
 
 
 def _edge(source: Where, where: Where, *, last: bool):

@@ -337,12 +337,16 @@ def test_dropout_depends_on_its_key():
     ({"kind": "rnn", "reads": "never"}, "never.*none"),
     ({"kind": "rnn", "cell": {"kind": "lstm", "chrono": 1}}, "chrono=1"),
     ({"kind": "rnn", "cell": {"kind": "gru", "forget_bias": 1.0}}, "gru has no option 'forget_bias'"),
-    ({"kind": "rnn_seq2seq", "reads": "after", "attention": {"kind": "banded"}}, "banded.*dot"),
   ],
 )
 def test_refused_when_built(options, words):
   with pytest.raises(Refused, match=words):
     model(**options)
+
+
+def test_a_pattern_without_meaning_between_sequences_leaves_the_source_to_dot():
+  made = model(kind="rnn_seq2seq", reads="after", attention={"kind": "lsh"})
+  assert type(made.decoder.reading.heads.mechanism).__name__ == "Dot"
 
 
 def test_refused_when_called():

@@ -51,6 +51,8 @@ def places(model: nnx.Module) -> dict[str, Heads]:
   """The heads behind every name of `record`, in the order of the layers."""
   found = {}
   for stack in (getattr(model, name) for name in ("encoder", "decoder") if hasattr(model, name)):
+    if not hasattr(stack, "layers"):
+      raise Refused(f"{type(model).__name__} has no stack of attention layers to look at; drop the probe")
     for layer, block in enumerate(stack.layers):
       own, cross = stack.names(layer)
       found[own] = block.attention
