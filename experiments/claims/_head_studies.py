@@ -60,6 +60,22 @@ COMPLEXITY = Study(
   x="complexity",
 )
 
+# Two lengths at which one head and four leave room on either side. The recurrent network has no heads.
+RANGE = Study(
+  "heads and distance",
+  card="heads",
+  arms={
+    f"heads={h} pairs={pairs}": {"model.heads": h, "task.pairs": pairs, "task.keys": 64}
+    for pairs in (12, 48)
+    for h in (1, 4)
+  }
+  | {"LSTM pairs=12": {"model.kind": "rnn", "model.direction": "both", "task.pairs": 12, "task.keys": 64}},
+  metric="auc",
+  tiers={"small": SMALL},
+  grid=GRID,
+  x="pairs",
+)
+
 # As many heads as relations, and twice as many.
 INSIDE = Study(
   "heads, inside",

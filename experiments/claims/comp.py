@@ -1,6 +1,14 @@
 """The list of key components, taken away one at a time."""
 
-from experiments.claim import Claim
+from experiments.claim import All, Claim, Trial, greater
+from experiments.claims._comp_studies import OWN, PARTS, REMOVALS
+
+_ACCURACY, _NATS = 0.1, 0.05
+
+_PREDICTED = All(
+  tuple(greater(f"{task}, complete:accuracy", f"{task}, no {part}:accuracy", _ACCURACY) for part, task in OWN.items())
+  + tuple(greater(f"words, no {part}:loss", "words, complete:loss", _NATS) for part in REMOVALS)
+)
 
 CLAIMS = (
   Claim(
@@ -11,7 +19,10 @@ CLAIMS = (
     " be removed without loss.",
     "empirical",
     "trial",
-    "loss by each removal, replaced at equal parameters, on four tasks built for a component and one that is not",
-    note="The pattern over removals and tasks is written down beforehand and tested as one family.",
+    "accuracy lost on the task built for a part, and loss added on one built for none, replaced at equal parameters",
+    Trial(PARTS, _PREDICTED),
+    note="Each removal must cost a tenth of accuracy on its own task (several relations, order, modular sum, a stack of"
+    " eight layers) and .05 nat per phoneme on real words. Attention gives way to plain averaging, the network to a"
+    " linear one. The pattern was written down beforehand.",
   ),
 )

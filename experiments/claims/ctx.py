@@ -1,6 +1,31 @@
 """Context: its cost, its limits, and attention that looks at less."""
 
-from experiments.claim import Claim, Literature
+from experiments.claim import (
+  All,
+  Bench,
+  Bound,
+  Check,
+  Claim,
+  Contrast,
+  Equivalent,
+  Literature,
+  Moderated,
+  Trial,
+  greater,
+  interaction,
+  slope,
+)
+from experiments.claims import _ctx_studies as studies
+
+MARGIN = 0.05  # of accuracy
+
+
+def _as_good(name: str) -> Equivalent:
+  """As accurate as dense attention, which a window too narrow is not."""
+  return Equivalent(
+    greater("dense", name, 0.0, name=f"dense less {name}"), MARGIN, greater("dense", "narrow window", 0.0)
+  )
+
 
 CLAIMS = (
   Claim(
@@ -10,7 +35,19 @@ CLAIMS = (
     "The cost of a layer grows with the square of the input length.",
     "exact",
     "check",
-    "coefficients of a n + b n^2 fitted to counted FLOPs; time slope in the top octaves beside it",
+    "coefficients of a n + b n^2 fitted to a layer's counted operations",
+    Check(
+      "ctx.operations",
+      All(
+        (
+          Bound("quadratic coefficient over 4M", low=0.9, high=1.5),
+          Bound("linear coefficient", low=1.0),
+          Bound("residual", high=1e-3),
+        )
+      ),
+    ),
+    note="Operations are a n + b n^2 exactly, b > 0: quadratic in the long run, but at 1024 tokens and width 256 the"
+    " linear part is still more than half. Time slopes: `assay bench attention_growth`.",
     contradicts=("RNN-5",),
   ),
   Claim(
@@ -21,6 +58,17 @@ CLAIMS = (
     "measured",
     "bench",
     "slope of peak temporary memory in length, scores materialized and blockwise",
+    Bench(
+      "span.memory",
+      Moderated(
+        "how scores are kept",
+        {
+          "all at once": Bound("dense: exponent of memory", low=1.8),
+          "by blocks": Bound("blockwise: exponent of memory", low=1.8),
+        },
+      ),
+    ),
+    note="Temporary memory of attention forward and backward by the compiler's count, from 1024 to 8192 tokens.",
     literature=(Literature("memory linear in length", "", "Rabe and Staats 2021; Dao et al. 2022"),),
   ),
   Claim(
@@ -30,7 +78,19 @@ CLAIMS = (
     "A fixed input length keeps the model from using whole long documents.",
     "empirical",
     "trial",
-    "recall of a fact beyond the segment, also with memory carried over and with schemes run past their length",
+    "recall of a fact beyond the segment, without and with memory carried over, against the whole row",
+    Trial(
+      studies.SEGMENTS,
+      Moderated(
+        "memory carried over",
+        {
+          "none": greater("whole row", "cut", by=0.3, name="whole row over cut"),
+          "a stretch": greater("whole row", "cut, memory", by=0.3, name="whole row over cut with memory"),
+        },
+        greater("cut, memory", "cut", by=0.3, name="cut with memory over cut"),
+      ),
+    ),
+    note="The fact stands 30 tokens before the question, stretches are 20 tokens long; rotary positions, one layer.",
     contradicts=("RNN-7a",),
   ),
   Claim(
@@ -40,7 +100,27 @@ CLAIMS = (
     "Important information beyond the attention window may be missed, which costs accuracy on distant dependencies.",
     "empirical",
     "trial",
-    "accuracy by lag below and above depth times window; exact zeros of the Jacobian beside it",
+    "accuracy on a fact below and above depth times window",
+    Trial(
+      studies.WINDOWS,
+      Moderated(
+        "distance",
+        {
+          "beyond depth times window": greater(
+            "no window, beyond", "window, beyond", by=0.3, name="without less with window, 24 tokens"
+          ),
+          "beyond one window, within depth times window": greater(
+            "no window, two windows", "window, two windows", by=0.3, name="without less with window, 12 tokens"
+          ),
+        },
+        interaction(
+          ("no window, beyond", "window, beyond"),
+          ("no window, two windows", "window, two windows"),
+          by=0.3,
+          name="24 less 12 tokens",
+        ),
+      ),
+    ),
     note="Stacked layers reach depth times window, not one window.",
   ),
   Claim(
@@ -50,7 +130,18 @@ CLAIMS = (
     "Longer contexts demand large hardware resources.",
     "measured",
     "bench",
-    "time, memory and the longest input that fits in 1 GiB",
+    "time per token against the number of tokens, scores all at once and by blocks of keys",
+    Bench(
+      "span.time",
+      All(
+        (
+          Contrast("log2 time per token, 4096 over 512, dense", {"dense: time per token": 1.0}, 1.0),
+          Contrast("log2 time per token, 4096 over 512, blockwise", {"blockwise: time per token": 1.0}, 1.0),
+        )
+      ),
+    ),
+    note="Attention alone, forward and backward. Blocks of keys spare memory, not operations; tokens that fit in 1 GiB"
+    " are told by CTX-2.",
   ),
   Claim(
     "CTX-6a",
@@ -59,7 +150,17 @@ CLAIMS = (
     "Sparse attention, Reformer and Longformer ease the cost of long inputs.",
     "measured",
     "bench",
-    "slope of cost in length for window, strided, LSH and dense attention",
+    "exponent of time in length: dense less window, blocks and hashing",
+    Bench(
+      "span.time",
+      All(
+        tuple(
+          Contrast(f"exponent of time, dense less {name}", {"dense": 1.0, name: -1.0}, 0.3)
+          for name in ("window", "blocks", "hashing")
+        )
+      ),
+    ),
+    note="From 512 to 4096 tokens, forward and backward: Longformer's window, BigBird's blocks, Reformer's hashing.",
   ),
   Claim(
     "CTX-6b",
@@ -69,6 +170,10 @@ CLAIMS = (
     "empirical",
     "trial",
     "accuracy loss on long recall inside a margin",
+    Trial(
+      studies.QUALITY,
+      All(tuple(_as_good(name) for name in ("window and global", "blocks", "hashing"))),
+    ),
     literature=(
       Literature("54.39; 53.46; 50.67; 55.01", "LRA average: dense; Longformer; Reformer; BigBird", "LRA README", True),
     ),
@@ -81,6 +186,34 @@ CLAIMS = (
     "Merely lengthening the context is no workable way to handle longer contexts.",
     "empirical",
     "trial",
-    "loss by context length at equal tokens, FLOPs, time and memory, dense and blockwise",
+    "loss on prose with contexts of 32 and 256 characters, at equal characters per step and equal steps",
+    Trial(
+      studies.CONTEXT,
+      greater("context 256", "context 32", by=-0.02, name="loss with context 256 less 32"),
+    ),
+  ),
+  Claim(
+    "CTX-8",
+    "extension",
+    "D2b-9",
+    "On Reformer's duplication task accuracy grows with the number of hash rounds.",
+    "empirical",
+    "trial",
+    "slope of accuracy over the logarithm of the rounds, from one to eight",
+    Trial(
+      studies.DUPLICATION,
+      slope(
+        tuple(f"{n} rounds" for n in studies.ROUNDS),
+        (0.0, 1.0, 2.0, 3.0),
+        by=0.02,
+        name="accuracy per doubling of rounds",
+      ),
+    ),
+    literature=(
+      Literature(
+        "100 %; 82.2 %; 59.6 %", "accuracy, 8; 4; 2 rounds in training and use", "Kitaev et al. 2020, Table 2"
+      ),
+    ),
+    note="Rows of 63 tokens in chunks of 8, one layer; the paper's rows have 1024 tokens. All keys at once beside it.",
   ),
 )

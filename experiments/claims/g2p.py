@@ -58,6 +58,36 @@ ADDITIVE = Study(
   x="d_k",
 )
 
+# One layer on each side; widths that make the number of weights equal, 90 thousand within 5 %.
+READERS = {
+  "LSTM": {"model.reads": "none", "model.width": 72},
+  "LSTM, Bahdanau": {
+    "model.reads": "before",
+    "model.width": 62,
+    "model.attention.kind": "additive",
+    "model.heads": 1,
+    "model.projections": "qk",
+  },
+  "LSTM, Luong": {
+    "model.reads": "after",
+    "model.width": 66,
+    "model.attention.scale": 1.0,
+    "model.heads": 1,
+    "model.projections": "k",
+  },
+}
+RECURRENT = Study(
+  name="g2p-rnn",
+  card="g2p",
+  arms={"Transformer": {}}
+  | {name: {"model.kind": "rnn_seq2seq", "model.direction": "both"} | options for name, options in READERS.items()},
+  metric="loss",
+  better="min",
+  tiers={"long": SHARED["long"] | {"train.steps": 400, "optim.schedule.warmup": 40, "eval.every": 100}},
+  grid=(3e-3, 1e-2, 3e-2),
+  x="model",
+)
+
 CLAIMS = (
   Claim(
     "G2P-HEAD",
@@ -101,7 +131,11 @@ CLAIMS = (
     "A Transformer pronounces unseen English words better than a recurrent encoder-decoder.",
     "empirical",
     "trial",
-    "phoneme and word error on held-out words, at equal parameters and at equal time",
+    "cross-entropy per phone on held-out words, at equal parameters and steps; word and phoneme error beside it",
+    Trial(
+      RECURRENT,
+      All(tuple(greater(name, "Transformer", by=0.02, name=f"loss of {name} less Transformer") for name in READERS)),
+    ),
     literature=PUBLISHED,
   ),
 )

@@ -1,6 +1,34 @@
 """Recurrent networks against Transformers: speed, range, capacity."""
 
-from experiments.claim import Claim, Literature
+from collections.abc import Mapping
+
+from experiments.claim import (
+  All,
+  Bench,
+  Bound,
+  Check,
+  Claim,
+  Contrast,
+  Literature,
+  Moderated,
+  Trial,
+  greater,
+  interaction,
+)
+from experiments.claims import _rnn_studies as studies
+
+
+def _gap(recurrent: str) -> All:
+  """Attention is ahead at the long lag, and more so than at the short one."""
+  far, near = (("attention, lag 64", f"{recurrent}, lag 64"), ("attention, lag 16", f"{recurrent}, lag 16"))
+  return All((greater(*far, by=0.1), interaction(far, near, by=0.1, name=f"{recurrent}: lag 64 less lag 16")))
+
+
+def _main(*having: str) -> Mapping[str, float]:
+  """Main effect: half the sum of the two cells that have it, less half the sum of the two that have not."""
+  cells = ("attention, lag 64", "LSTM, lag 64", "LSTM with attention, lag 64", "neither, lag 64")
+  return {cell: 0.5 if cell in having else -0.5 for cell in cells}
+
 
 CLAIMS = (
   Claim(
@@ -11,6 +39,22 @@ CLAIMS = (
     "measured",
     "bench",
     "time of a training step against length at equal parameters, per device",
+    Bench(
+      "models.training",
+      Moderated(
+        "length of the row",
+        {
+          "128 tokens": Contrast("log2 time of LSTM over Transformer, 128 tokens", {"width 64, 128 tokens": 1.0}, 0.1),
+          "2048 tokens": Contrast(
+            "log2 time of LSTM over Transformer, 2048 tokens", {"width 64, 2048 tokens": 1.0}, 0.1
+          ),
+        },
+        Contrast("128 less 2048 tokens", {"width 64, 128 tokens": 1.0, "width 64, 2048 tokens": -1.0}, 0.1),
+      ),
+    ),
+    note="One layer of width 64 with equal parameters (LSTM, and attention with feed-forward network), 2048 tokens per"
+    " step at each length, forward and backward. On a CPU core parallel work takes turns: the statement is about"
+    " hardware that has the lanes.",
   ),
   Claim(
     "RNN-2a",
@@ -20,6 +64,11 @@ CLAIMS = (
     "measured",
     "bench",
     "the same attention with all queries at once and scanned query by query, at equal FLOPs, per device",
+    Bench(
+      "models.parallel",
+      Contrast("log2 time of one query after the other over all at once", {"one by one over all at once": 1.0}, 1.0),
+    ),
+    note="The same sums in another order: 512 queries against 512 keys, one head of width 64, forward and backward.",
   ),
   Claim(
     "RNN-2b",
@@ -29,6 +78,16 @@ CLAIMS = (
     "measured",
     "bench",
     "decoding time per token against position, with a key-value cache",
+    Bench(
+      "models.decoding",
+      All(
+        (
+          Contrast("log2 time per token, Transformer, 2048 over 128 tokens so far", {"Transformer": 1.0}, 0.5),
+          Contrast("the same, less that of the LSTM", {"Transformer": 1.0, "LSTM": -1.0}, 0.5),
+        )
+      ),
+    ),
+    note="One token more, with a cache of 128 or 2048 keys or an LSTM's state; four layers of width 64, batch 8.",
   ),
   Claim(
     "RNN-3",
@@ -36,8 +95,25 @@ CLAIMS = (
     "D2b-4",
     "Recurrent networks lose long-range gradients, attention keeps them.",
     "empirical",
-    "probe",
+    "check",
     "slope of the log gradient norm at the first input against lag, one reading per cell",
+    Check(
+      "rnn.reach",
+      Moderated(
+        "initialization of the recurrent network",
+        {
+          "usual": All(
+            tuple(
+              Contrast(f"slope of attention less {cell}", {"attention": 1.0, cell: -1.0}, 0.01)
+              for cell in ("tanh", "LSTM, forget bias 1", "GRU")
+            )
+          ),
+          "chrono": Contrast("slope of attention less chrono LSTM", {"attention": 1.0, "LSTM, chrono": -1.0}, 0.01),
+        },
+        Contrast("slope of chrono less usual LSTM", {"LSTM, chrono": 1.0, "LSTM, forget bias 1": -1.0}, 0.01),
+      ),
+      tiers=("small",),
+    ),
     literature=(Literature("exponential decay in the lag", "", "Bengio et al. 1994; Pascanu et al. 2013"),),
     note="The strongest cell speaks for recurrent networks: tanh, LSTM with forget bias 0, 1 and chrono, GRU.",
   ),
@@ -48,7 +124,18 @@ CLAIMS = (
     "Over long sequences Transformers keep dependencies that recurrent networks lose.",
     "empirical",
     "trial",
-    "largest lag solved within three budgets, at matched core parameters and at matched time",
+    "accuracy at lags of 16 and 64 tokens, at matched core parameters and equal steps",
+    Trial(
+      studies.LAG,
+      Moderated(
+        "initialization of the recurrent network",
+        {
+          "usual": _gap("LSTM"),
+          "chrono": _gap("LSTM chrono"),
+        },
+        greater("LSTM chrono, lag 64", "LSTM, lag 64", by=0.1, name="chrono over usual, lag 64"),
+      ),
+    ),
     literature=(
       Literature("about 200", "tokens of context used by an LSTM", "Khandelwal et al. 2018"),
       Literature("82 % of the perplexity gap is associative recall", "", "Arora et al. 2023 (Zoology), abstract", True),
@@ -61,7 +148,18 @@ CLAIMS = (
     "On long sequences Transformers need less computation than recurrent networks.",
     "measured",
     "bench",
-    "length at which whole blocks of equal parameters cost the same, by width, batch and device",
+    "time of a training step of whole layers of equal parameters on 2048 tokens, by width, per device",
+    Bench(
+      "models.training",
+      Moderated(
+        "width of the model",
+        {
+          name: Contrast(f"log2 time of LSTM over Transformer, {name}, 2048 tokens", {f"{name}, 2048 tokens": 1.0}, 0.1)
+          for name in ("width 64", "width 256")
+        },
+        Contrast("width 256 less 64", {"width 256, 2048 tokens": 1.0, "width 64, 2048 tokens": -1.0}, 0.1),
+      ),
+    ),
     contradicts=("CTX-1",),
     literature=(Literature("n < d", "where self-attention is the faster layer", "Vaswani et al. 2017, Table 1"),),
   ),
@@ -81,7 +179,16 @@ CLAIMS = (
     "A Transformer's loss falls faster with the size of the data than a recurrent network's.",
     "paper_scale",
     "trial",
-    "exponent of loss against data size on a synthetic grammar, as a surrogate",
+    "gain in held-out loss from 64 to 1024 training sequences of a Markov chain, as a surrogate",
+    Trial(
+      studies.DATA,
+      interaction(
+        ("attention, 64 sequences", "attention, 1024 sequences"),
+        ("LSTM, 64 sequences", "LSTM, 1024 sequences"),
+        by=0.02,
+        name="gain in nats from 64 to 1024 sequences, attention less LSTM",
+      ),
+    ),
     literature=(
       Literature("loss against parameters and token index, not data size", "", "Kaplan et al. 2020, Fig. 7", True),
     ),
@@ -94,6 +201,16 @@ CLAIMS = (
     "exact",
     "check",
     "whether each model accepts an input four times as long",
+    Check(
+      "rnn.lengths",
+      All(
+        (
+          Bound("recurrent", high=0.0),
+          Bound("attention with sinusoids", low=1.0),
+          Bound("attention with a learned table", low=1.0),
+        )
+      ),
+    ),
     contradicts=("CTX-3",),
     note="The heading read literally. Read as a state of fixed size it is RNN-9.",
   ),
@@ -105,6 +222,9 @@ CLAIMS = (
     "exact",
     "check",
     "difference between a linear recurrence run in sequence and by parallel scan",
+    Check("rnn.scan", All((Bound("largest difference", low=1e-3), Bound("rounds over tokens", low=1.0)))),
+    note="One counterexample decides: a linear recurrence gives the same outputs in log2(T) rounds. LSTM and GRU,"
+    " whose gates read the state, do have to wait.",
   ),
   Claim(
     "RNN-9",
@@ -113,7 +233,24 @@ CLAIMS = (
     "A recurrent network must squeeze the past into a state of fixed size, which limits what it can recall.",
     "empirical",
     "trial",
-    "key-value pairs recalled at 90 % against state size, per cell and for attention",
+    "accuracy of recall from rows of few and of many key-value pairs, LSTM against attention",
+    Trial(
+      studies.CAPACITY,
+      All(
+        (
+          greater(
+            "attention of width 32, 8 pairs", "LSTM of width 32, 8 pairs", by=0.1, name="attention over LSTM, 8 pairs"
+          ),
+          interaction(
+            ("LSTM of width 32, 2 pairs", "LSTM of width 32, 8 pairs"),
+            ("attention of width 32, 2 pairs", "attention of width 32, 8 pairs"),
+            by=0.1,
+            name="loss from 2 to 8 pairs, LSTM less attention",
+          ),
+        )
+      ),
+    ),
+    note="At one size of the state and equal parameters; how the size counts is RNN-11.",
     literature=(Literature("copying needs state that grows with length", "", "Jelassi et al. 2024"),),
   ),
   Claim(
@@ -124,8 +261,46 @@ CLAIMS = (
     "empirical",
     "trial",
     "main effects of attention and of recurrence on recall over a lag, in a two by two design",
+    Trial(
+      studies.LAG,
+      All(
+        (
+          Contrast("main effect of attention", _main("attention, lag 64", "LSTM with attention, lag 64"), 0.3),
+          Contrast(
+            "effect of attention less that of recurrence", {"attention, lag 64": 1.0, "LSTM, lag 64": -1.0}, 0.3
+          ),
+        )
+      ),
+    ),
+    note="Lag 64, two by two: attention alone, LSTM alone, both, and neither (a token sees itself alone).",
     literature=(
       Literature("26.75 against 17.82", "BLEU, recurrent network with; without attention", "Bahdanau et al. 2015"),
+    ),
+  ),
+  Claim(
+    "RNN-11",
+    "extension",
+    "D2b-4",
+    "To recall more pairs a recurrent network needs a wider state, attention does not.",
+    "empirical",
+    "trial",
+    "accuracy of recall by number of pairs and by width, LSTM and attention",
+    Trial(
+      studies.CAPACITY,
+      All(
+        (
+          interaction(
+            ("LSTM of width 32, 8 pairs", "LSTM of width 8, 8 pairs"),
+            ("attention of width 32, 8 pairs", "attention of width 8, 8 pairs"),
+            by=0.05,
+            name="gain from width 8 to 32 with 8 pairs, LSTM less attention",
+          ),
+          greater("LSTM of width 32, 8 pairs", "LSTM of width 8, 8 pairs", by=0.05, name="LSTM, width 32 over 8"),
+        )
+      ),
+    ),
+    literature=(
+      Literature("recurrent width must grow with the pairs", "multi-query recall", "Arora et al. 2024, Zoology"),
     ),
   ),
 )

@@ -26,6 +26,7 @@ COUNTS = (
   "MECH 21 POS 10 RES 4 NORM 5 FFN 4 COMP 1 HEAD 17 SCALE 8 ADD 9 QK 5 RNN 10 CTX 7 OPT 11 DROP 4 PRE 5 TL 6 GB 7"
 )
 ROWS = {group: int(count) for group, count in re.findall(r"([A-Z]+) (\d+)", COUNTS)}
+OWN = ("RNN-11", "CTX-8")  # trends of papers, asked by us
 MORE = ("SCALE-1b", "G2P-HEAD", "G2P-ADD", "G2P-RNN")
 SPLIT = "MECH-11 MECH-17 POS-5 FFN-4 HEAD-7 HEAD-16 RNN-2 RNN-6 CTX-6 OPT-4 DROP-2 PRE-4"
 PARTS = [row + part for row in re.findall(r"\S+", SPLIT) for part in "ab"] + ["RNN-7a"]  # RNN-7b is RNN-9
@@ -38,12 +39,12 @@ OUTCOMES = (
 def test_every_row_is_there(group, count):
   for row in range(1, count + 1):
     assert [one for one in IDS if re.fullmatch(rf"{group}-{row}[a-z]?", one)], f"{group}-{row}"
-  numbers = {int(match[1]) for one in IDS if (match := re.fullmatch(rf"{group}-(\d+)[a-z]?", one))}
+  numbers = {int(match[1]) for one in IDS if one not in OWN and (match := re.fullmatch(rf"{group}-(\d+)[a-z]?", one))}
   assert numbers == set(range(1, count + 1))
 
 
 def test_rows_with_parts_and_rows_on_real_text_are_claims_of_their_own():
-  assert {*MORE, *PARTS} <= set(IDS)
+  assert {*MORE, *PARTS, *OWN} <= set(IDS)
   assert sum(ROWS.values()) + 1 == 135  # SCALE-1b is a row, too
   whole = {re.sub("[a-z]$", "", one) for one in PARTS}
   assert not whole & set(IDS)
