@@ -136,7 +136,9 @@ class Block(nnx.Module):
 
     def sublayers(h_BTM):
       y_BTM, own = self._to_itself(h_BTM, place, caches[0])
-      fed_BTM = self.feedforward(self.feedforward_norm(x_BTM) if self.wiring.norm == "pre" else h_BTM)
+      fed_BTM = self.feedforward(  # pyright: ignore[reportOptionalCall]
+        self.feedforward_norm(x_BTM) if self.wiring.norm == "pre" else h_BTM  # pyright: ignore[reportOptionalCall]
+      )
       return y_BTM + fed_BTM, (own, None)
 
     return self._wire(self.attention_norm, sublayers, x_BTM, keys[0])
@@ -147,14 +149,20 @@ class Block(nnx.Module):
       return _attend(self.attention, h_BTM, h_BTM, place.see, place, cache, place.names[0])
     state_BSM, where = jax.lax.stop_gradient(place.before.state_BSM), place.before.where
     if self.wiring.norm == "pre":
-      state_BSM = self.attention_norm(state_BSM)
+      state_BSM = self.attention_norm(state_BSM)  # pyright: ignore[reportOptionalCall]
     memory_BSM = jnp.concatenate([state_BSM.astype(h_BTM.dtype), h_BTM], 1)
     see = See(place.see.q, joined(where, place.see.k), place.see.rule)
     return _attend(self.attention, h_BTM, memory_BSM, see, place, cache, place.names[0])
 
   def _to_memory(self, h_BTM, place: Place, cache):
     return _attend(
-      self.cross, h_BTM, place.memory_BSM, place.cross_see, place._replace(position=None), cache, place.names[1]
+      self.cross,  # pyright: ignore[reportArgumentType]
+      h_BTM,
+      place.memory_BSM,
+      place.cross_see,
+      place._replace(position=None),
+      cache,
+      place.names[1],  # pyright: ignore[reportArgumentType]
     )
 
   def _wire(self, norm, sublayer: Callable, x_BTM, key):

@@ -99,7 +99,7 @@ def decoding() -> Samples:
 
 def _settings(options: Mapping[str, Any], width: int) -> dict[str, Any]:
   shared = {"width": width, "heads": width // 32, "depth": 1, "feedforward": {"kind": "relu", "hidden": 2 * width}}
-  return build.complete(shared | options)
+  return build.complete({**shared, **options})
 
 
 def step(settings, length: int, tokens: int = TOKENS) -> Callable[[], None]:

@@ -34,7 +34,7 @@ def memory() -> Samples:
   """
   samples = Samples()
   for subject in (DENSE, BLOCKWISE):
-    sizes = [_compiled(subject, length).memory_analysis().temp_size_in_bytes for length in MEMORY_LENGTHS]
+    sizes = [_reserved(subject, length) for length in MEMORY_LENGTHS]
     samples.add(
       **{
         f"{subject.name}: exponent of memory": growth.exponent(MEMORY_LENGTHS, sizes),
@@ -67,9 +67,11 @@ def time() -> Samples:
   return samples
 
 
-def _compiled(subject: attention_growth.Subject, length: int):
+def _reserved(subject: attention_growth.Subject, length: int) -> int:
   function, inputs = attention_growth.attention(subject, length, SIZE)
-  return jax.jit(function).lower(*inputs).compile()
+  memory = jax.jit(function).lower(*inputs).compile().memory_analysis()
+  assert memory is not None
+  return memory.temp_size_in_bytes
 
 
 def _call(subject: attention_growth.Subject, length: int):

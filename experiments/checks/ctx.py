@@ -46,4 +46,5 @@ def _flops(width: int, heads: int, length: int) -> float:
     return nnx.merge(graph, state)(x_BTM, see.See(where, where, see.everything()))[0]
 
   cost = jax.jit(layer).lower(state, jax.ShapeDtypeStruct((1, length, width), jnp.float32)).cost_analysis()
+  assert cost is not None
   return float(cost["flops"])

@@ -5,6 +5,7 @@ input counts as much as a near one (Bengio et al. 1994; Pascanu et al. 2013).
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +44,7 @@ def reach() -> Samples:
 
 
 def _recurrent(settings):
-  return Recurrent(settings)
+  return Recurrent(settings, direction="forward")
 
 
 def slope(norms_T: np.ndarray) -> float:
@@ -107,7 +108,7 @@ def scan() -> Samples:
   """
   samples = Samples()
   for seed in SEEDS[:3]:
-    cell = initial.realize(lambda: build.make("cell", {"kind": "scan"}, width=WIDTH, hidden=WIDTH), seed)
+    cell: Any = initial.realize(lambda: build.make("cell", {"kind": "scan"}, width=WIDTH, hidden=WIDTH), seed)
     x_BTM = jax.random.normal(jax.random.key(seed), (2, LENGTH, WIDTH))
     at_once, _ = cell.run(x_BTM, see.rows(LENGTH))
     samples.add(

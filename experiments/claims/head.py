@@ -171,7 +171,7 @@ CLAIMS = (
         name="gain from four heads, 48 less 12 pairs",
       ),
     ),
-    note="Four times the pairs are four times the distance to what is asked for; a recurrent network is told beside it.",
+    note="Four times the pairs are four times the way to what is asked for; a recurrent network is told beside it.",
   ),
   Claim(
     "HEAD-10",

@@ -4,12 +4,11 @@ Every key is weighed alone: the weights do not compete, and need not add up to o
 row; counting what is seen makes padding and packing change nothing.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 
 from model.attention.mechanism import Mechanism, Supports, cut, masked, mix, products
+from model.errors import Refused
 from model.initial import dial
 from model.see import See
 
@@ -32,37 +31,48 @@ class Sigmoid(Mechanism):
   def __call__(self, q_BTKGD, k_BSKD, v_BSKD, see, position=None, *, block=None, key=None):
     """Output (B, T, K, G, Dv) and no log-sum-exp: parts of the keys add up only when all know how many there are."""
     self.admit(position, block=block)
-    block = min(block or k_BSKD.shape[1], k_BSKD.shape[1])
-    blocks = cut((k_BSKD, v_BSKD, see.k, see.mark_BS), block)
-
-    def among(one) -> See:
-      return See(see.q, one[2], see.rule, one[3])
-
-    def count(total_BT, one):
-      return total_BT + among(one).tile().sum(-1), None
-
-    nothing_BT = jnp.zeros((max(len(see.q.pos_BT), len(see.k.pos_BT)), q_BTKGD.shape[1]), jnp.int32)
-    count_BT, _ = jax.lax.scan(count, nothing_BT, blocks)
-    add = functools.partial(self._part, q_BTKGD, position, jnp.log(jnp.maximum(count_BT, 1)))
-    shape = jax.eval_shape(lambda one: add(one[0], one[1], among(one)), jax.tree.map(lambda a: a[0], blocks))
-    step = jax.checkpoint(lambda total, one: (total + add(one[0], one[1], among(one)), None), prevent_cse=False)
-    out_BTKGD, _ = jax.lax.scan(step, jnp.zeros(shape.shape, shape.dtype), blocks)
+    if block is not None and block < 1:
+      raise Refused(f"block={block} holds no key; give the number of keys per block, or 0 in a config for all at once")
+    if block is None or block >= k_BSKD.shape[1]:
+      out_BTKGD = self._part(q_BTKGD, k_BSKD, v_BSKD, see, position, see.tile().sum(-1))
+    else:
+      out_BTKGD = self._by_blocks(q_BTKGD, k_BSKD, v_BSKD, see, position, block)
     return out_BTKGD.astype(v_BSKD.dtype), None
 
   def weights(self, q_BTKGD, k_BSKD, see, position=None):
+    """Weights (B, K, G, T, S) between 0 and 1, each by itself; 0 where nothing is seen."""
     self.admit(position)
-    count_BT = see.tile().sum(-1)
-    return self._weights(q_BTKGD, k_BSKD, see, position, jnp.log(jnp.maximum(count_BT, 1)))
+    return self._weights(q_BTKGD, k_BSKD, see, position, see.tile().sum(-1))
 
-  def _weights(self, q_BTKGD, k_BSKD, see, position, log_count_BT):
+  def _weights(self, q_BTKGD, k_BSKD, see, position, count_BT):
     score_BKGTS, seen_B11TS = masked(self, q_BTKGD, k_BSKD, see, position)
-    w_BKGTS = jax.nn.sigmoid(score_BKGTS - log_count_BT[:, None, None, :, None])
-    return jnp.where(seen_B11TS, w_BKGTS, 0.0)
+    log_B11T1 = jnp.log(jnp.maximum(count_BT, 1))[:, None, None, :, None]
+    return jnp.where(seen_B11TS, jax.nn.sigmoid(score_BKGTS - log_B11T1), 0.0)
 
-  def _part(self, q_BTKGD, position, log_count_BT, k_BSKD, v_BSKD, see):
-    """What some of the keys add to the output."""
-    w_BKGTS = self._weights(q_BTKGD, k_BSKD, see, position, log_count_BT)
+  def _part(self, q_BTKGD, k_BSKD, v_BSKD, see, position, count_BT):
+    """What the keys given add to the output; count_BT: how many each query sees in all."""
+    w_BKGTS = self._weights(q_BTKGD, k_BSKD, see, position, count_BT)
     out_BTKGD = mix(w_BKGTS, v_BSKD)
     if position is not None and position.acts("values"):
       out_BTKGD += position.values(w_BKGTS, see.q, see.k)
     return out_BTKGD
+
+  def _by_blocks(self, q_BTKGD, k_BSKD, v_BSKD, see, position, block):
+    """Two passes over the keys: how many are seen, then what they add."""
+    blocks = cut((k_BSKD, v_BSKD, see.k, see.mark_BS), block)
+
+    def seen(one) -> See:
+      return See(see.q, one[2], see.rule, one[3])
+
+    def count(total_BT, one):
+      return total_BT + seen(one).tile().sum(-1), None
+
+    def part(one):
+      return self._part(q_BTKGD, one[0], one[1], seen(one), position, count_BT)
+
+    nothing_BT = jnp.zeros((max(len(see.q.pos_BT), len(see.k.pos_BT)), q_BTKGD.shape[1]), jnp.int32)
+    count_BT, _ = jax.lax.scan(count, nothing_BT, blocks)
+    shape = jax.eval_shape(part, jax.tree.map(lambda a: a[0], blocks))
+    # Without the checkpoint the backward pass would keep every block's weights, and memory would be quadratic again.
+    step = jax.checkpoint(lambda total, one: (total + part(one), None), prevent_cse=False)
+    return jax.lax.scan(step, jnp.zeros(shape.shape, shape.dtype), blocks)[0]

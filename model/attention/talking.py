@@ -2,15 +2,18 @@
 after the softmax: a head's weights are made of all heads' scores.
 """
 
-import jax
 import jax.numpy as jnp
 
-from model.attention.mechanism import Mechanism, Supports, masked, mix, products
+from model.attention.mechanism import Mechanism, Supports, mix, products
 from model.initial import param
 
 
 class Talking(Mechanism):
-  """Two trained H by H matrices: `before` mixes scores (with every position term), `after` mixes weights."""
+  """Two trained H by H matrices, drawn like any other as in the authors' code: `before` mixes scores, `after` weights.
+
+  Terms inside q.k are mixed with it; terms added to the score come behind the first mixture, as in the authors' code,
+  so that a head of the softmax keeps a bias of its own.
+  """
 
   supports = Supports(blockwise=False, merges=False, weights="signed")
   cost_time = "T S (D + H)"
@@ -22,7 +25,7 @@ class Talking(Mechanism):
     self.after = param((heads, heads), "kernel")
 
   def scores(self, q_BTKGD, k_BSKD, inside=0.0):
-    return (products(q_BTKGD, k_BSKD) + inside) * self.head_dim**-0.5
+    return _mixed((products(q_BTKGD, k_BSKD) + inside) * self.head_dim**-0.5, self.before[...])
 
   def __call__(self, q_BTKGD, k_BSKD, v_BSKD, see, position=None, *, block=None, key=None):
     """Output (B, T, K, G, Dv) and no log-sum-exp: there is one per head before the heads are mixed again."""
@@ -35,18 +38,10 @@ class Talking(Mechanism):
 
   def weights(self, q_BTKGD, k_BSKD, see, position=None):
     """Weights after both mixtures, (B, K, G, T, S): 0 where nothing is seen, else of either sign and of any sum."""
-    self.admit(position)
-    score_BKGTS, seen_B11TS = masked(self, q_BTKGD, k_BSKD, see, position)
-    # A sum over heads with -inf in it would be NaN: what is forbidden is forbidden again after the mixture.
-    score_BKGTS = self._mixed(jnp.where(seen_B11TS, score_BKGTS, 0.0), self.before)
-    score_BKGTS = jnp.where(seen_B11TS, score_BKGTS, -jnp.inf)
-    top_BKGT1 = jax.lax.stop_gradient(score_BKGTS.max(-1, keepdims=True))
-    raw_BKGTS = jnp.exp(score_BKGTS - jnp.where(jnp.isfinite(top_BKGT1), top_BKGT1, 0.0))
-    raw_BKGTS = jnp.where(seen_B11TS, raw_BKGTS, 0.0)
-    total_BKGT1 = raw_BKGTS.sum(-1, keepdims=True)
-    return self._mixed(raw_BKGTS / jnp.where(total_BKGT1 > 0, total_BKGT1, 1.0), self.after)
+    return _mixed(super().weights(q_BTKGD, k_BSKD, see, position), self.after[...])
 
-  def _mixed(self, a_BKGTS, matrix):
-    """Head h of the result is the sum over heads g of a_g matrix[g, h]."""
-    a_BHTS = a_BKGTS.reshape(a_BKGTS.shape[0], -1, *a_BKGTS.shape[3:])
-    return jnp.einsum("bgts,gh->bhts", a_BHTS, matrix[...].astype(a_BKGTS.dtype)).reshape(a_BKGTS.shape)
+
+def _mixed(a_BKGTS, matrix_HH):
+  """Head h of the result is the sum over heads g of a_g matrix[g, h]."""
+  a_BHTS = a_BKGTS.reshape(a_BKGTS.shape[0], -1, *a_BKGTS.shape[3:])
+  return jnp.einsum("bgts,gh->bhts", a_BHTS, matrix_HH.astype(a_BKGTS.dtype)).reshape(a_BKGTS.shape)

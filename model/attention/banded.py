@@ -1,0 +1,301 @@
+"""Attention in a band with global tokens (Longformer, Beltagy et al. 2020): o_t = sum_s w v_s, w = softmax(q_t . k_s /
+sqrt(D)) over the s near t, |t - s| < window, and over the global s; a global t sees all s, by projections of its own.
+"""
+
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from model.attention.mechanism import Mechanism, Supports, attend, products
+from model.errors import Refused
+from model.initial import dial
+from model.kernels import tiles
+from model.see import Rule, See, Where, window
+
+
+class Banded(Mechanism):
+  """A token sees itself and `window` - 1 tokens on either side, the right one unless attention is causal.
+
+  The paper counts both sides: its window w is `window` = w/2 + 1 here.
+  windows: one window per head; all heads then cost what the widest does. layers: one window per layer, the last also
+  serves the layers above. Either takes the place of `window`.
+  dilation: only every so many tokens count, so the window reaches that many times as far.
+  anchors: positions whose tokens are global, in every document. symbols: tokens with one of these symbols in their
+  first field are global. most: global tokens per row; those beyond it, by document and position, stay local.
+  Global tokens are seen by all and see all, as far as the rule allows: in causal attention they see their past.
+  Their own queries, and the keys and values that these meet, come from a second set of projections.
+  """
+
+  supports = Supports(cross=False, blockwise=False)
+  cost_time = "T W D"
+  cost_memory = "T D + W W"
+
+  def __init__(
+    self,
+    heads: int,
+    head_dim: int,
+    *,
+    layer: int = 0,
+    window: int = 64,
+    windows: tuple[int, ...] = (),
+    layers: tuple[int, ...] = (),
+    dilation: int = 1,
+    anchors: tuple[int, ...] = (),
+    symbols: tuple[int, ...] = (),
+    most: int = 16,
+    scale: float | None = None,
+  ):
+    super().__init__(heads, head_dim, layer=layer)
+    _check(heads, window, windows, layers, dilation, anchors, symbols, most)
+    chosen = tuple(windows) or (layers[min(layer, len(layers) - 1)] if layers else window,)
+    self.windows = tuple(int(width) for width in chosen) if len(set(chosen)) > 1 else ()
+    self.window, self.dilation = int(max(chosen)), int(dilation)
+    self.symbols = tuple(int(symbol) for symbol in symbols)
+    self.chosen = Globals(tuple(int(position) for position in anchors), bool(symbols), int(most))
+    self.views = 2 if anchors or symbols else 1
+    self.scale = dial(head_dim**-0.5 if scale is None else scale)
+
+  def scores(self, q_BTKGD, k_BSKD, inside=0.0):
+    score_BKGTS = products((self.scale[...] * q_BTKGD).astype(q_BTKGD.dtype), k_BSKD)
+    return score_BKGTS if isinstance(inside, float) else score_BKGTS + self.scale[...] * inside
+
+  def __call__(self, q, k, v, see, position=None, *, block=None, key=None):
+    self.admit(position, block=block)
+    length, size = see.q.pos_BT.shape[1], self._size()
+    span = size * (1 + -(-(self.window - 1) // size) * (1 if tiles.looks_back(see.rule) else 2))
+    # Other keys than the queries' own are those of earlier stretches; then, and in short rows, all pairs are looked at.
+    if length != see.k.pos_BT.shape[1] or length <= span:
+      return self._dense(q, k, v, see, position)
+    if self.views == 1:
+      return self._near(q, k, v, see, position)
+    return self._with_globals(q, k, v, see, position)
+
+  def recall(self, q, k, v, see, position=None):
+    return self._dense(q, k, v, see, position)
+
+  def narrow(self, see):
+    return See(see.q, see.k, see.rule & self._pattern(), see.mark_BS)
+
+  def weights(self, q, k, see, position=None):
+    heads = self._heads_apart(see, position)
+    if self.views == 1:
+      return super().weights(q, k, see, heads)
+    near_BKGTS, far_BKGTS = (super(Banded, self).weights(q[i], k[i], see, p) for i, p in enumerate((heads, position)))
+    return jnp.where(self.chosen.queries(see)[:, None, None, :, None], far_BKGTS, near_BKGTS)
+
+  def _pattern(self) -> Rule:
+    near = window(self.window * self.dilation)
+    near = near & Every(self.dilation) if self.dilation > 1 else near
+    return near if self.views == 1 else near | self.chosen
+
+  def _dense(self, q, k, v, see, position):
+    """All pairs, under the rule: for caches and short rows."""
+    narrow, heads = self.narrow(see), self._heads_apart(see, position)
+    if self.views == 1:
+      return attend(self, q, k, v, narrow, heads)
+    near, near_lse = attend(self, q[0], k[0], v[0], narrow, heads)
+    far, far_lse = attend(self, q[1], k[1], v[1], narrow, position)
+    global_BT = self.chosen.queries(see)
+    out_BTKGD = jnp.where(global_BT[:, :, None, None, None], far, near)
+    return out_BTKGD, jnp.where(global_BT[:, None, None], far_lse, near_lse)
+
+  def _heads_apart(self, see, position):
+    """The position scheme, which also bars each head from what lies beyond its own window, global keys apart."""
+    if not self.windows:
+      return position
+    distance_B1TS = jnp.abs(jnp.asarray(see.q.pos_BT)[:, :, None] - jnp.asarray(see.k.pos_BT)[:, None])[:, None]
+    seen_BHTS = distance_B1TS < self.dilation * np.array(self.windows)[:, None, None]
+    if self.views == 2:
+      seen_BHTS |= self.chosen.keys(see)[:, None, None]
+    return _HeadsApart(position, seen_BHTS)
+
+  def _with_globals(self, q, k, v, see, position):
+    """Local tokens see their window and the global tokens, which stand apart; then the global tokens' rows follow."""
+    at_BC, found_BC = self.chosen.pick(see.k, see.mark_BS)
+    mark_BS = jnp.zeros_like(see.k.pos_BT) if see.mark_BS is None else see.mark_BS.astype(jnp.int32)
+    pos_BC, segment_BC, mark_BC = (_columns(a, at_BC) for a in (*see.k, mark_BS))
+    chosen = Where(pos_BC, jnp.where(found_BC, segment_BC, 0))
+    local_BS = jnp.where(_marks(see.k, at_BC, found_BC), 0, see.k.segment_BT)
+    near = See(see.q, Where(see.k.pos_BT, local_BS), see.rule, mark_BS)
+    apart = _columns(k[0], at_BC), _columns(v[0], at_BC), *chosen, mark_BC | 2
+    out_BTKGD, lse_BKGT = self._near(q[0], k[0], v[0], near, position, apart)
+    see = See(chosen, see.k, see.rule, see.mark_BS)
+    own_BCKGD, own_BKGC = attend(self, _columns(q[1], at_BC), k[1], v[1], see, position)
+    put = (jnp.arange(out_BTKGD.shape[0])[:, None], jnp.where(found_BC, at_BC, out_BTKGD.shape[1]))
+    lse_BTKG = jnp.moveaxis(lse_BKGT, 3, 1).at[put].set(jnp.moveaxis(own_BKGC, 3, 1), mode="drop")
+    return out_BTKGD.at[put].set(own_BCKGD, mode="drop"), jnp.moveaxis(lse_BTKG, 1, 3)
+
+  def _near(self, q_BTKGD, k_BSKD, v_BSKD, see, position, apart=None):
+    """Blocks of queries, each over the blocks of keys within its reach, and over the keys apart.
+
+    apart: keys, values, positions, segments and marks of tokens that all see, which see.k.segment_BT leaves out.
+    """
+    length, size = q_BTKGD.shape[1], self._size()
+    blocks = -(-length // (size * self.dilation))  # of tokens a multiple of the dilation apart: they stand together
+    spread = functools.partial(_spread, rows=self.dilation, length=blocks * size * self.dilation)
+    q_BTKGD, *q_where = map(spread, (q_BTKGD, *see.q))
+    keys, more = [spread(a) for a in (k_BSKD, v_BSKD, *see.k, *([] if see.mark_BS is None else [see.mark_BS]))], 0
+    if apart is not None:
+      more = -(-apart[0].shape[1] // size)
+      keys = [_beside(a, tiles.padded(b, more * size)) for a, b in zip(keys, apart, strict=True)]
+    k_BSKD, v_BSKD, pos_BS, segment_BS, *mark = keys
+    at_NJ, some_NJ, behind = self._reach(blocks, more, tiles.looks_back(see.rule))
+    dress = functools.partial(self._heads_apart_in_tile, more=more * size, offset=behind * size)
+    see = See(Where(*q_where), Where(pos_BS, segment_BS), _Near(see.rule, self.window * self.dilation), *mark)
+    lists = at_NJ[None], some_NJ[None]
+    out_BTKGD, lse_BKGT = tiles.look(self, q_BTKGD, k_BSKD, v_BSKD, see, *lists, size, position, dress)
+    return _gathered(out_BTKGD, 1, self.dilation, length), _gathered(lse_BKGT, 3, self.dilation, length)
+
+  def _reach(self, blocks, more, looks_back):
+    """For each block its neighbors in the same row, and `more` blocks behind all rows: (numbers, are they there)."""
+    behind = min(blocks - 1, -(-(self.window - 1) // self._size()))
+    near_NJ = np.arange(blocks)[:, None] + np.arange(-behind, 1 if looks_back else behind + 1)
+    some_NJ = np.pad((near_NJ >= 0) & (near_NJ < blocks), ((0, 0), (0, more)), constant_values=True)
+    at_NJ = np.concatenate([row * blocks + near_NJ.clip(0, blocks - 1) for row in range(self.dilation)])
+    apart_NJ = np.broadcast_to(blocks * self.dilation + np.arange(more), (len(at_NJ), more))
+    return np.concatenate([at_NJ, apart_NJ], 1), np.tile(some_NJ, (self.dilation, 1)), behind
+
+  def _size(self) -> int:
+    """Tokens per block: a quarter of the window wastes little at its edges and is still worth a product."""
+    return max(16, 2 ** int(math.log2(self.window)) // 4)
+
+  def _heads_apart_in_tile(self, position, shape, more, offset):
+    """The position scheme of a tile whose keys begin `offset` columns before its queries, and have `more` behind."""
+    if not self.windows:
+      return position
+    queries, keys = shape
+    distance_TS = np.abs(np.arange(queries)[:, None] + offset - np.arange(keys - more))
+    seen_HTS = distance_TS < np.array(self.windows)[:, None, None]
+    return _HeadsApart(position, np.pad(seen_HTS, ((0, 0), (0, 0), (0, more)), constant_values=True)[None])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Near(Rule):
+  """Keys less than `width` positions away, and those marked 2 or 3; `inner` is told of odd marks."""
+
+  inner: Rule
+  width: int
+
+  def __call__(self, q, k, mark_BS=None):
+    near = window(self.width)(q, k)
+    if mark_BS is None or mark_BS.dtype == bool:
+      return self.inner(q, k, mark_BS) & near
+    return self.inner(q, k, mark_BS % 2 > 0) & (near | (mark_BS > 1)[:, None])
+
+
+def _spread(a, rows: int, length: int):
+  """(B, T, ...) as (B, length, ...): every `rows`-th token first, then those one after them, and so on."""
+  a = tiles.padded(jnp.asarray(a), length)
+  return a if rows == 1 else tiles.joined(jnp.swapaxes(tiles.cut(a, rows), 1, 2), 1)
+
+
+def _gathered(a, axis: int, rows: int, length: int):
+  """Undoes `_spread`."""
+  if rows > 1:
+    a = a.reshape(*a.shape[:axis], rows, -1, *a.shape[axis + 1 :])
+    a = tiles.joined(jnp.swapaxes(a, axis, axis + 1), axis)
+  return jax.lax.slice_in_dim(a, 0, length, axis=axis)
+
+
+def _beside(a, b):
+  """Columns of two arrays, either of which may have one row for all."""
+  rows = max(a.shape[0], b.shape[0])
+  return jnp.concatenate([jnp.broadcast_to(c, (rows, *c.shape[1:])) for c in (a, b)], 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Every(Rule):
+  """Keys at multiples of `stride` positions from the query."""
+
+  stride: int
+
+  def __call__(self, q, k, mark_BS=None):
+    return (q.pos_BT[:, :, None] - k.pos_BT[:, None, :]) % self.stride == 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Globals(Rule):
+  """Pairs of which one is global, by position or by content: the first `most` of a row, by document and position."""
+
+  anchors: tuple[int, ...]
+  content: bool
+  most: int
+
+  def __call__(self, q, k, mark_BS=None):
+    see = See(q, k, self, mark_BS)
+    return self.keys(see)[:, None, :] | self.queries(see)[:, :, None]
+
+  def pick(self, k: Where, mark_BS):
+    """Columns of the global tokens (B|1, C), and which of them there are."""
+    wanted_BS = jnp.isin(k.pos_BT, jnp.asarray(self.anchors, jnp.int32)) & (jnp.asarray(k.segment_BT) > 0)
+    if self.content:
+      if mark_BS is None:
+        raise Refused("attention.symbols needs to know where they stand: See(mark_BS=...), booleans (B, S); got none")
+      wanted_BS |= mark_BS & (jnp.asarray(k.segment_BT) > 0)
+    pos_BS, segment_BS, _ = jnp.broadcast_arrays(*k, wanted_BS)
+    at_BC = jnp.lexsort((pos_BS, segment_BS, ~wanted_BS))[:, : self.most]
+    return at_BC, _columns(wanted_BS, at_BC)
+
+  def keys(self, see: See):
+    """Which keys are global, (B|1, S)."""
+    return _marks(see.k, *self.pick(see.k, see.mark_BS))
+
+  def queries(self, see: See):
+    """Which queries are: those whose own key is, (B|1, T)."""
+    (q_pos, q_segment), (k_pos, k_segment) = ([jnp.asarray(a) for a in side] for side in (see.q, see.k))
+    own_BTS = (q_pos[:, :, None] == k_pos[:, None]) & (q_segment[:, :, None] == k_segment[:, None])
+    return (own_BTS & self.keys(see)[:, None]).any(-1)
+
+
+class _HeadsApart:
+  """A position scheme, or none, after which each head is barred from the keys that it must not see."""
+
+  def __init__(self, position, seen_BHTS):
+    self.position, self.barrier_BHTS = position, jnp.where(seen_BHTS, 0.0, -jnp.inf)
+
+  def acts(self, hook):
+    return hook == "after" or (self.position is not None and self.position.acts(hook))
+
+  def after(self, q_where, k_where):
+    if self.position is None or not self.position.acts("after"):
+      return self.barrier_BHTS
+    return self.barrier_BHTS + self.position.after(q_where, k_where)
+
+  def inside(self, *given):
+    return self.position.inside(*given)
+
+  def values(self, *given):
+    return self.position.values(*given)
+
+
+def _columns(a_BS, at_BC):
+  """The columns `at_BC` of each row; either may have one row for all."""
+  return jnp.asarray(a_BS)[jnp.arange(a_BS.shape[0])[:, None], at_BC]
+
+
+def _marks(where: Where, at_BC, found_BC):
+  """The columns that were found, as booleans (B|1, S)."""
+  none_BS = jnp.zeros((at_BC.shape[0], where.pos_BT.shape[1]), bool)
+  return none_BS.at[jnp.arange(at_BC.shape[0])[:, None], at_BC].set(found_BC)
+
+
+def _check(heads, window, windows, layers, dilation, anchors, symbols, most):
+  for name, widths in (("window", (window,)), ("windows", windows), ("layers", layers)):
+    if min(widths, default=1) < 1:
+      raise Refused(f"attention.{name}={min(widths)} lets nobody see anything; give 1 (itself only) or more")
+  if windows and layers:
+    raise Refused(f"attention.windows={windows} and layers={layers} contradict each other; give one of them")
+  if windows and len(windows) != heads:
+    raise Refused(f"attention.windows={windows} are {len(windows)} windows for {heads} heads; give one per head")
+  if dilation < 1:
+    raise Refused(f"attention.dilation={dilation} is no distance between keys; give 1 (every key) or more")
+  if min(anchors, default=0) < 0:
+    raise Refused(f"attention.anchors={anchors} are positions in a document, which begin at 0; give none below")
+  if min(symbols, default=0) < 0:
+    raise Refused(f"attention.symbols={symbols} are symbols of the first field, which begin at 0; give none below")
+  if most < max(1, len(set(anchors))):
+    raise Refused(f"attention.most={most} global tokens are fewer than the anchors={anchors}; give at least as many")

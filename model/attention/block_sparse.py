@@ -1,0 +1,258 @@
+"""Attention by a sparse pattern (BigBird, Zaheer et al. 2020; Sparse Transformer, Child et al. 2019): o = sum_s w v_s,
+w = softmax(q . k_s / sqrt(D)) over the s that the pattern shows to q.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from model.attention.mechanism import Mechanism, Supports, products
+from model.errors import Refused
+from model.initial import dial, key_of, seed
+from model.kernels import grid, tiles
+from model.see import Rule, See, Where, merge, window
+
+PATTERNS = ("bigbird", "strided", "fixed")
+FAR = 2**30  # beyond every position
+
+
+class BlockSparse(Mechanism):
+  """Every document is cut into blocks of `block_size` tokens, counted from its first token in sight.
+
+  pattern: "bigbird" shows the block itself and its two neighbors, the first and the last `globals` blocks, which also
+  see everything themselves, and `random` further blocks, drawn once per layer for all heads together; in causal
+  attention nothing is last, and what is random lies before.
+  "strided" shows the keys less than block_size tokens away, and all at multiples of block_size.
+  "fixed" shows the block itself, and the last `columns` tokens of every block. In causal attention both are the
+  authors' patterns merged into one head.
+  A row that is hardly longer than what one query sees is worked on as a whole. Rows whose documents begin where a
+  block does, as numpy positions tell, take half of the time that packed rows take.
+  """
+
+  supports = Supports(cross=False, blockwise=False)
+  cost_time = "T blocks D, strided and fixed T sqrt(T) D"
+  cost_memory = "T D"
+
+  def __init__(
+    self,
+    heads: int,
+    head_dim: int,
+    *,
+    layer: int = 0,
+    pattern: str = "bigbird",
+    block_size: int = 64,
+    globals: int = 1,
+    random: int = 3,
+    columns: int = 8,
+    scale: float | None = None,
+  ):
+    super().__init__(heads, head_dim, layer=layer)
+    _check(pattern, block_size, globals, random, columns)
+    self.pattern, self.block_size = pattern, int(block_size)
+    self.globals, self.random, self.columns = int(globals), int(random), int(columns)
+    self.seed = seed() if pattern == "bigbird" and random else None
+    self.scale = dial(head_dim**-0.5 if scale is None else scale)
+
+  def scores(self, q_BTKGD, k_BSKD, inside=0.0):
+    score_BKGTS = products((self.scale[...] * q_BTKGD).astype(q_BTKGD.dtype), k_BSKD)
+    return score_BKGTS if isinstance(inside, float) else score_BKGTS + self.scale[...] * inside
+
+  def __call__(self, q_BTKGD, k_BSKD, v_BSKD, see, position=None, *, block=None, key=None):
+    self.admit(position, block=block)
+    length, pattern = q_BTKGD.shape[1], self._pattern(see.rule)
+    if length != k_BSKD.shape[1] or length <= pattern.enough():
+      return self.recall(q_BTKGD, k_BSKD, v_BSKD, see, position)
+    out_BTKGD, lse_BKGT = pattern.look(self, q_BTKGD, k_BSKD, v_BSKD, see, position)
+    return out_BTKGD.astype(v_BSKD.dtype), lse_BKGT
+
+  def narrow(self, see):
+    return See(see.q, see.k, see.rule & self._pattern(see.rule), see.mark_BS)
+
+  def _pattern(self, rule: Rule):
+    if self.pattern == "strided":
+      return Strided(self.block_size, tiles.looks_back(rule))
+    if self.pattern == "fixed":
+      return Fixed(self.block_size, self.columns)
+    key = None if self.seed is None else key_of(self.seed)
+    return BigBird(self.block_size, self.globals, self.random, tiles.looks_back(rule), key)
+
+
+@dataclasses.dataclass(frozen=True)
+class Strided(Rule):
+  """Keys less than `size` positions away, or any multiple of `size`."""
+
+  size: int
+  back: bool
+
+  def __call__(self, q, k, mark_BS=None):
+    ahead_BTS = k.pos_BT[:, None, :] - q.pos_BT[:, :, None]
+    return (jnp.abs(ahead_BTS) < self.size) | (ahead_BTS % self.size == 0)
+
+  def enough(self):
+    """The longest row that is looked at as a whole."""
+    return 2 * self.size
+
+  def look(self, mechanism, q_BTKGD, k_BSKD, v_BSKD, see, position):
+    """The band, then the tokens whose distance is a multiple of the stride, brought together: two disjoint sets."""
+    length = q_BTKGD.shape[1]
+    blocks = -(-length // self.size)
+    rows = q_BTKGD, k_BSKD, v_BSKD, *see.q, *see.k, see.mark_BS
+    rows = jax.tree.map(lambda a: tiles.padded(jnp.asarray(a), blocks * self.size), rows)
+    near_NJ = np.arange(blocks)[:, None] + np.array([-1, 0] if self.back else [-1, 0, 1])
+    at_1NJ, some_1NJ = near_NJ.clip(0, blocks - 1)[None], ((near_NJ >= 0) & (near_NJ < blocks))[None]
+    q, k, v, band = _see(rows, see.rule & window(self.size))
+    near = tiles.look(mechanism, q, k, v, band, at_1NJ, some_1NJ, self.size, position)
+    columns = jax.tree.map(lambda a: tiles.joined(jnp.swapaxes(tiles.cut(a, self.size), 1, 2), 1), rows)
+    q, k, v, others = _see(columns, see.rule & ~window(1))
+    own_1N1 = np.arange(self.size, dtype=np.int32)[None, :, None]
+    out, lse = tiles.look(mechanism, q, k, v, others, own_1N1, own_1N1 >= 0, blocks, position)
+    out = tiles.joined(jnp.swapaxes(tiles.cut(out, blocks), 1, 2), 1)
+    lse = tiles.joined(jnp.swapaxes(lse.reshape(*lse.shape[:3], self.size, blocks), 3, 4), 3)
+    out_BTKGD, lse_BKGT = merge([near, (out, lse)])
+    return out_BTKGD[:, :length], lse_BKGT[..., :length]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fixed(Rule):
+  """Keys of the query's block, and the last `columns` of every block."""
+
+  size: int
+  columns: int
+
+  def __call__(self, q, k, mark_BS=None):
+    q_BT1, k_BTS, _ = _offsets(q, k)
+    return (q_BT1 // self.size == k_BTS // self.size) | (k_BTS % self.size >= self.size - self.columns)
+
+  def enough(self):
+    """The longest row that is looked at as a whole."""
+    return 2 * self.size
+
+  def look(self, mechanism, q_BTKGD, k_BSKD, v_BSKD, see, position):
+    """The last columns of all blocks, then what else there is in the block: two disjoint sets."""
+    plan = grid.lay(see.q, self.size)
+    q, k, v, see = _see(grid.spread(plan, (q_BTKGD, k_BSKD, v_BSKD, *see.q, *see.k, see.mark_BS)), see.rule)
+    is_last_S = np.arange(plan.blocks * self.size) % self.size >= self.size - self.columns
+    rest = See(see.q, Where(see.k.pos_BT, jnp.where(is_last_S, 0, see.k.segment_BT)), see.rule, see.mark_BS)
+    own_1N1 = np.arange(plan.blocks, dtype=np.int32)[None, :, None]
+    near = tiles.look(mechanism, q, k, v, rest, own_1N1, own_1N1 >= 0, self.size, position)
+    k, v, *k_where, mark_BS = jax.tree.map(self._last, (k, v, *see.k, see.mark_BS))
+    last = See(see.q, Where(*k_where), see.rule, mark_BS)
+    far = tiles.look(mechanism, q, k, v, last, 0 * own_1N1, own_1N1 >= 0, k.shape[1], position)
+    return grid.collect(plan, *merge([near, far]))
+
+  def _last(self, a):
+    """The last columns of all blocks."""
+    return tiles.joined(tiles.cut(a, self.size)[:, :, self.size - self.columns :], 1)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BigBird(Rule):
+  """Pairs of blocks: neighbors, pairs of which one is global, and those drawn with `key`."""
+
+  size: int
+  globals: int
+  random: int
+  back: bool
+  key: Any  # of jax.random; None where nothing is drawn
+
+  def __call__(self, q, k, mark_BS=None):
+    q_BT1, k_BTS, last_BT1 = _offsets(q, k)
+    q_BT1, k_BTS, count_BT1 = q_BT1 // self.size, k_BTS // self.size, last_BT1 // self.size + 1
+    seen_BTS = (jnp.abs(q_BT1 - k_BTS) <= 1) | (k_BTS < self.globals)
+    if not self.back:
+      edge_BTS, edge_BT1 = (a >= count_BT1 - self.globals for a in (k_BTS, q_BT1))
+      seen_BTS |= edge_BTS | edge_BT1 | (q_BT1 < self.globals)
+    drawn_BTJ, there_BTJ = self.draw(q_BT1[..., 0], count_BT1[..., 0])
+    return seen_BTS | ((k_BTS[..., None] == drawn_BTJ[:, :, None]) & there_BTJ[:, :, None]).any(-1)
+
+  def enough(self):
+    """The longest row that is looked at as a whole."""
+    return self.size * (2 + self.globals + self.random if self.back else 3 + 2 * self.globals + self.random)
+
+  def look(self, mechanism, q_BTKGD, k_BSKD, v_BSKD, see, position):
+    """Every block of queries over its list of blocks; then, looking both ways, the rows of the global blocks."""
+    plan = grid.lay(see.q, self.size)
+    q, k, v, see = _see(grid.spread(plan, (q_BTKGD, k_BSKD, v_BSKD, *see.q, *see.k, see.mark_BS)), see.rule)
+    near_RNJ = plan.place_RN[..., None] + np.array([-1, 0] if self.back else [-1, 0, 1])
+    drawn_RNJ, there_RNJ = self.draw(plan.place_RN, plan.count_RN)
+    listed_RNJ = jnp.concatenate([near_RNJ, self._edges(plan), jnp.where(there_RNJ, drawn_RNJ, -1)], -1)
+    out, lse = tiles.look(mechanism, q, k, v, see, *grid.blocks_at(plan, listed_RNJ), self.size, position)
+    if self.globals and not self.back:
+      out, lse = self._with_globals(mechanism, q, k, v, see, position, plan, out, lse)
+    return grid.collect(plan, out, lse)
+
+  def draw(self, place, count):
+    """`random` other blocks for the block at `place` of `count` (arrays): (numbers, are they there), last axis new.
+
+    They are distinct, and neither neighbors nor global. In causal attention they depend on `place` alone, so that a
+    longer row, or a cache, shows the same.
+    """
+    if not self.random:
+      return (jnp.zeros((*place.shape, 0), dtype) for dtype in (jnp.int32, bool))
+    low = self.globals
+    high = jnp.maximum(place - 1 if self.back else count - self.globals, low)
+    first, after = jnp.clip(place - 1, low, high), jnp.clip(place + 2, low, high)
+    left = high - low - (after - first)
+    uniform = jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(self.key, i), (self.random,)))
+    chance = uniform(jnp.maximum(place, 0).reshape(-1)).reshape(*place.shape, self.random)
+    ranks = jnp.zeros((*place.shape, 0), jnp.int32)
+    for i in range(self.random):  # the rank among those not drawn yet, then among all; below 0 where none is left
+      rank = jnp.minimum((chance[..., i] * (left - i)).astype(jnp.int32), left - i - 1)
+      for j in range(i):
+        rank += rank >= ranks[..., j]
+      ranks = jnp.sort(jnp.concatenate([ranks, rank[..., None]], -1))
+    drawn = low + ranks
+    return drawn + jnp.where(drawn >= first[..., None], (after - first)[..., None], 0), ranks >= 0
+
+  def _edges(self, plan):
+    """The global blocks of each block's document, (R, N, globals), or twice as many when there are last ones."""
+    first_J = np.arange(self.globals, dtype=np.int32)
+    first_RNJ = jnp.broadcast_to(first_J, (*plan.place_RN.shape, self.globals))
+    return first_RNJ if self.back else jnp.concatenate([first_RNJ, plan.count_RN[..., None] - 1 - first_J], -1)
+
+  def _with_globals(self, mechanism, q, k, v, see, position, plan, out_BTKGD, lse_BKGT):
+    """Puts in the rows of the global blocks: they meet the keys of each block, and the answers are joined."""
+    to_RNJ, some_RNJ = grid.blocks_at(plan, self._edges(plan))
+    q, pos_RNX, segment_RNX = (tiles.chosen(tiles.cut(a, self.size), to_RNJ) for a in (q, *see.q))
+    asks = tiles.joined(pos_RNX, 1), tiles.joined(jnp.where(jnp.repeat(some_RNJ, self.size, 2), segment_RNX, 0), 1)
+    own_1N1 = np.arange(plan.blocks, dtype=np.int32)[None, :, None]
+    met = See(Where(*asks), see.k, see.rule, see.mark_BS)
+    parts, sums = tiles.look(mechanism, tiles.joined(q, 1), k, v, met, own_1N1, own_1N1 >= 0, self.size, position)
+    parts, sums = tiles.cut(parts, self.size), tiles.cut(jnp.moveaxis(sums, 3, 1), self.size)
+    to_RX = tiles.joined(jnp.where(some_RNJ, to_RNJ, plan.blocks), 1)
+    whole, whole_lse = (tiles.joined(a, 1) for a in tiles.gathered(parts, sums, to_RX, plan.blocks))
+    is_edge_RN = (plan.place_RN < self.globals) | (plan.place_RN >= plan.count_RN - self.globals)
+    is_edge_RT = jnp.repeat(is_edge_RN, self.size, 1)
+    out_BTKGD = jnp.where(is_edge_RT[:, :, None, None, None], whole, out_BTKGD)
+    return out_BTKGD, jnp.where(is_edge_RT[:, None, None], jnp.moveaxis(whole_lse, 1, 3), lse_BKGT)
+
+
+def _see(rows, rule: Rule):
+  """(q, k, v, See) of moved columns."""
+  q, k, v, *where, mark_BS = rows
+  return q, k, v, See(Where(*where[:2]), Where(*where[2:]), rule, mark_BS)
+
+
+def _offsets(q: Where, k: Where):
+  """Positions of queries (B, T, 1) and keys (B, T, S) counted from the document's first key, and of its last key."""
+  same_BTS = (q.segment_BT[:, :, None] == k.segment_BT[:, None, :]) & (k.segment_BT[:, None, :] > 0)
+  pos_BTS = jnp.broadcast_to(k.pos_BT[:, None, :], same_BTS.shape)
+  first_BT1 = jnp.where(same_BTS, pos_BTS, FAR).min(-1, keepdims=True)
+  last_BT1 = jnp.where(same_BTS, pos_BTS, -FAR).max(-1, keepdims=True)
+  return q.pos_BT[:, :, None] - first_BT1, pos_BTS - first_BT1, last_BT1 - first_BT1
+
+
+def _check(pattern, block_size, globals_, random, columns):
+  if pattern not in PATTERNS:
+    raise Refused(f"attention.pattern={pattern!r} is unknown; choose one of {', '.join(PATTERNS)}")
+  if block_size < 1:
+    raise Refused(f"attention.block_size={block_size} holds no token; give at least 1")
+  if globals_ < 0:
+    raise Refused(f"attention.globals={globals_} is no number of blocks; give 0 (no global blocks) or more")
+  if random < 0:
+    raise Refused(f"attention.random={random} is no number of blocks; give 0 (nothing random) or more")
+  if pattern == "fixed" and not 1 <= columns <= block_size:
+    raise Refused(f"attention.columns={columns} are not columns of a block of {block_size}; give 1 to {block_size}")

@@ -1,0 +1,1 @@
+"""Fused paths that several mechanisms share; no file here is a kind."""
