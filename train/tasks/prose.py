@@ -22,8 +22,8 @@ class Prose(Task):
       targets  h  e  _  w  h  i  l  e
 
   Nothing before the stretch can be seen: `length` is the context of the last character, and half of it the mean.
-  Validation and test are every nineteenth and twentieth stretch of the text. The floor is the share of the most frequent character; the ceiling
-  is an upper bound only.
+  Validation and test are every nineteenth and twentieth stretch of the text. The floor is the share of the most
+  frequent character; the ceiling is an upper bound only.
   """
 
   needs = ("pydoc_data",)
