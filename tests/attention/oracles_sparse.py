@@ -105,3 +105,6 @@ def fixed(stride, columns):
     return i // stride == j // stride or j % stride in range(stride - columns, stride)
 
   return pattern
+
+
+block_sparse = bigbird  # the pattern that the mechanism has by default

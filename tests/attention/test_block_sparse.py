@@ -18,7 +18,7 @@ CASES = {  # rule, options, are positions arguments of the program, are gradient
   "strided causal": (causal(), {"pattern": "strided"}, True, True),
   "strided both ways": (everything(), {"pattern": "strided"}, False, False),
   "fixed causal": (causal(), {"pattern": "fixed", "columns": 3}, True, False),
-  "fixed both ways": (everything(), {"pattern": "fixed", "columns": 1}, False, True),
+  "fixed both ways": (everything(), {"pattern": "fixed", "columns": 1}, False, False),
 }
 
 
@@ -56,7 +56,7 @@ def test_equals_the_oracle_and_a_shuffled_cache(name, monkeypatch):
 
 def test_gradients_agree_with_finite_differences(monkeypatch):
   monkeypatch.setitem(tiles.STEP, "cpu", 2**13)
-  made = sparsely(random=1)
+  made = sparsely(pattern="strided")
   with jax.enable_x64(True):
     qkv = sparse.vectors(70, 1, dtype=np.float64)
     for slope, gradient in sparse.slopes(made, qkv, sparse.packed(70), everything()):
