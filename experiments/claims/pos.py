@@ -1,6 +1,10 @@
 """Positional information: what a Transformer knows of order, and what the encoding schemes add."""
 
-from experiments.claim import Claim, Literature
+from experiments.claim import All, Bound, Check, Claim, Moderated
+from experiments.claims._pos_trained import TRAINED
+
+_RELATIVE, _ABSOLUTE = ("rope", "alibi", "t5", "shaw", "xl"), ("sinusoidal", "learned")
+_EXACT, _PLAIN = 1e-5, 0.05  # zero in float32; a difference that no rounding explains
 
 CLAIMS = (
   Claim(
@@ -11,18 +15,8 @@ CLAIMS = (
     " permutes its outputs.",
     "exact",
     "check",
-    "largest difference between f(Px) and P f(x), at several depths",
-  ),
-  Claim(
-    "POS-2",
-    "D1",
-    "D1-9; D2a-2; D2b-7",
-    "Positional encoding is what lets the model learn token order.",
-    "empirical",
-    "trial",
-    "accuracy on two order tasks and one order-free task, with and without an encoding",
-    contradicts=("POS-3",),
-    note="Encoders only. On the order-free task going without an encoding must be no worse than .02 of accuracy.",
+    "largest difference between f(Px) and P f(x), at one, two and four layers, without positions and with sinusoids",
+    Check("pos.permuted", All((Bound("without positions", 0.0, _EXACT), Bound("with positions", low=_PLAIN)))),
   ),
   Claim(
     "POS-3",
@@ -32,8 +26,16 @@ CLAIMS = (
     "exact",
     "check",
     "residual, on held-out positions, of one linear map that shifts every encoding by k",
+    Check(
+      "pos.maps",
+      Moderated(
+        "kind of encoding",
+        {"sinusoidal": Bound("sinusoidal", 0.0, 1e-3), "learned table": Bound("learned", 0.0, 1e-3)},
+      ),
+    ),
     contradicts=("POS-2",),
-    note="Sinusoidal against learned tables, with far more positions than dimensions: with fewer, any table fits.",
+    note="1024 positions, 64 features, shifts 1, 7 and 64: with fewer positions than features any table fits. The table"
+    " is as first drawn. Even with sinusoids the scores depend on the absolute position: POS-4.",
   ),
   Claim(
     "POS-4",
@@ -42,38 +44,20 @@ CLAIMS = (
     "Relative schemes describe how two tokens relate independently of where in the sequence the pair stands.",
     "exact",
     "check",
-    "change of the scores when content and indices shift together",
-    note="First-layer scores given their inputs, in float64 or at shifts up to 64: float32 angles round rotary scores.",
-  ),
-  Claim(
-    "POS-5a",
-    "D2",
-    "D2b-7",
-    "Making positions relative rather than absolute is decisive for a Transformer's performance on sequences.",
-    "empirical",
-    "trial",
-    "accuracy at the training length, relative against absolute schemes",
-    literature=(
-      Literature("26.8 against 26.5; 29.2 against 27.9", "BLEU En-De base; big", "Shaw et al. 2018"),
-      Literature("+1.3; +0.3", "BLEU En-De; En-Fr", "Shaw et al. 2018, abstract", checked=True),
-    ),
-    note="That order must be known at all is POS-2; named applications are POS-9a and POS-9b.",
-  ),
-  Claim(
-    "POS-5b",
-    "extension",
-    "D2b-7",
-    "Relative schemes keep their accuracy on sequences two and four times as long as those in training.",
-    "empirical",
-    "trial",
-    "accuracy at 2n and 4n after training at n",
-    literature=(
-      Literature(
-        "11 % faster, 11 % less memory at equal perplexity", "1.3B model, 1024 to 2048", "Press et al. 2022", True
+    "change of first-layer scores when the row moves by 1, 17 and 64 positions, and when it is read backwards",
+    Check(
+      "pos.shifted",
+      All(
+        (
+          *(Bound(f"{kind}: further along", 0.0, 1e-4) for kind in _RELATIVE),
+          *(Bound(f"{kind}: backwards", low=_PLAIN) for kind in _RELATIVE),
+          *(Bound(f"{kind}: further along", low=_PLAIN) for kind in _ABSOLUTE),
+        )
       ),
     ),
-    note="Length extrapolation is our reading; the documents do not mention it. Symmetric ALiBi cannot tell left from"
-    " right in an encoder.",
+    note="RoPE, ALiBi, T5, Shaw and Transformer-XL must stay, sinusoids and a learned table beside them must move."
+    " Scores given their inputs: higher layers of a decoder know where a row begins. Float32 angles blur RoPE at long"
+    " shifts.",
   ),
   Claim(
     "POS-6",
@@ -82,19 +66,19 @@ CLAIMS = (
     "Word order decides who does what in a sentence, so a translator has to know it.",
     "exact",
     "check",
-    "subject/object accuracy on a symmetric toy grammar without positions",
-    note="One half by symmetry; what order is worth on real text is POS-10.",
-  ),
-  Claim(
-    "POS-7",
-    "extension",
-    "D1-9; D2a-2",
-    "A causal decoder without any positional encoding still learns token order.",
-    "empirical",
-    "trial",
-    "accuracy on the previous-token task against the best predictor that knows its prefix as a bag",
-    literature=(Literature("decoders without encodings stay close to those with", "perplexity", "Haviv et al. 2022"),),
-    note="The documents say why encodings are used, not that decoders fail without them.",
+    "subject/object accuracy on a symmetric toy grammar without positions, and by word order alone",
+    Check(
+      "pos.mirrored",
+      All(
+        (
+          Bound("accuracy without positions", 0.5, 0.5),
+          Bound("a noun in one place and in the other", 0.0, _EXACT),
+          Bound("accuracy by order alone", 1.0, 1.0),
+        )
+      ),
+    ),
+    note="One half by symmetry, over sentences and their mirror images, whatever the weights; what order is worth on"
+    " real text is POS-10.",
   ),
   Claim(
     "POS-8",
@@ -103,38 +87,22 @@ CLAIMS = (
     "Order is lost because all tokens are processed in parallel.",
     "exact",
     "check",
-    "outputs of attention one query at a time; equivariance of a convolution and of causal attention",
-    note="Separates the order of computation from the symmetry of a weighted sum in its keys.",
+    "order known by attention at once and query by query; by a convolution and by causal attention, both at once",
+    Check(
+      "pos.parallel",
+      All(
+        (
+          Bound("attention, at once", 0.0, _EXACT),
+          Bound("attention, query by query", low=_PLAIN),
+          Bound("convolution, at once", 0.0, _EXACT),
+          Bound("causal attention, at once", 0.0, _EXACT),
+        )
+      ),
+    ),
+    note="Read as a cause: what is worked out at once knows no order, what is worked out singly does. Knowing order:"
+    " f(Px) differs from P f(x). The other cause in question is that a weighted sum is symmetric in its keys.",
   ),
-  Claim(
-    "POS-9a",
-    "D2",
-    "D2b-7",
-    "Relative positions are an advantage when generating music.",
-    "empirical",
-    "trial",
-    "excess loss over the known optimum on motifs that return transposed after a random gap",
-    literature=(Literature("relative attention preferred", "listening test, NLL", "Huang et al. 2018"),),
-  ),
-  Claim(
-    "POS-9b",
-    "D2",
-    "D2b-7",
-    "Relative positions are an advantage when forecasting time series.",
-    "empirical",
-    "trial",
-    "excess squared error over the known optimum on seasonal series of random phase",
-    note="Control: a signal tied to absolute time.",
-  ),
-  Claim(
-    "POS-9c",
-    "extension",
-    "D2b-7",
-    "The advantage of relative positions on motifs and seasonal series grows when test sequences are twice as long.",
-    "empirical",
-    "trial",
-    "excess over the known optimum at 2n after training at n",
-  ),
+  *TRAINED,
   Claim(
     "POS-10",
     "D2",

@@ -32,7 +32,7 @@ class Banded(Mechanism):
 
   supports = Supports(cross=False, blockwise=False)
   cost_time = "T W D"
-  cost_memory = "T D + W W"
+  cost_memory = "T D"
 
   def __init__(
     self,

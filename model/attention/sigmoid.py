@@ -34,7 +34,7 @@ class Sigmoid(Mechanism):
     if block is not None and block < 1:
       raise Refused(f"block={block} holds no key; give the number of keys per block, or 0 in a config for all at once")
     if block is None or block >= k_BSKD.shape[1]:
-      out_BTKGD = self._part(q_BTKGD, k_BSKD, v_BSKD, see, position, see.tile().sum(-1))
+      out_BTKGD = self._part(q_BTKGD, k_BSKD, v_BSKD, see, position, see.tile().sum(-1, dtype=jnp.int32))
     else:
       out_BTKGD = self._by_blocks(q_BTKGD, k_BSKD, v_BSKD, see, position, block)
     return out_BTKGD.astype(v_BSKD.dtype), None
@@ -42,7 +42,7 @@ class Sigmoid(Mechanism):
   def weights(self, q_BTKGD, k_BSKD, see, position=None):
     """Weights (B, K, G, T, S) between 0 and 1, each by itself; 0 where nothing is seen."""
     self.admit(position)
-    return self._weights(q_BTKGD, k_BSKD, see, position, see.tile().sum(-1))
+    return self._weights(q_BTKGD, k_BSKD, see, position, see.tile().sum(-1, dtype=jnp.int32))
 
   def _weights(self, q_BTKGD, k_BSKD, see, position, count_BT):
     score_BKGTS, seen_B11TS = masked(self, q_BTKGD, k_BSKD, see, position)
@@ -65,7 +65,7 @@ class Sigmoid(Mechanism):
       return See(see.q, one[2], see.rule, one[3])
 
     def count(total_BT, one):
-      return total_BT + seen(one).tile().sum(-1), None
+      return total_BT + seen(one).tile().sum(-1, dtype=jnp.int32), None
 
     def part(one):
       return self._part(q_BTKGD, one[0], one[1], seen(one), position, count_BT)
