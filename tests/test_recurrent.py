@@ -142,15 +142,17 @@ def test_two_ways_meet_at_the_top_or_in_every_layer(direction):
   np.testing.assert_array_equal(back, alone.T)
 
 
-def started(arm, row, length):
-  return made(arm).start(row.source_BSC, row.source_where, length) if arm in PAIR else made(arm).start(1, length)
+def started(module, row, length):
+  if row.source_BSC is None:
+    return module.start(1, length)
+  return module.start(row.source_BSC, row.source_where, length)
 
 
 @pytest.mark.parametrize("arm", ["scan_after", "pair_gru_before"])
 def test_token_by_token_equals_the_whole(arm):
-  packed = inputs(arm)
-  step = jax.jit(lambda row, carry: made(arm)(row, carry=carry))
-  carry, parts = jax.jit(lambda: started(arm, packed, TOTAL))(), []
+  packed, module = inputs(arm), made(arm)
+  step = jax.jit(lambda row, carry: module(row, carry=carry))
+  carry, parts = jax.jit(lambda: started(module, packed, TOTAL))(), []
   assert {leaf.shape[0] for leaf in jax.tree.leaves(carry)} == {1}
   for t in range(TOTAL - 2):
     logits, carry = step(Inputs(packed.tokens_BTC[:, t : t + 1], packed.where.at(slice(t, t + 1))), carry)
@@ -165,7 +167,8 @@ def test_decoding_is_computing_everything_again(arm):
   tokens = draw.integers(0, tiny.SOURCES, (3, 5, 1)).astype(np.int32)
   segment = (np.arange(5) < np.array(lengths)[:, None]).astype(np.int32)
   where = Where(np.arange(5, dtype=np.int32) * segment, segment)
-  found = jax.jit(lambda t, w: greedy(made(arm), t, w, start=start, stop=NEVER, length=STEPS))(tokens, where)
+  module = made(arm)
+  found = jax.jit(lambda t, w: greedy(module, t, w, start=start, stop=NEVER, length=STEPS))(tokens, where)
   for row, length in enumerate(lengths):
     own = tokens[row, :length, 0]
     chain = list(own) if start is None else [start]
