@@ -16,9 +16,9 @@ FACT = {
   "task.kind": "fact",
   "task.length": 40,
   "task.values": 8,
-  "train.batch": 32,
-  "train.steps": 300,
-  "eval.every": 50,
+  "train.batch": 16,
+  "train.steps": 160,
+  "eval.every": 40,
 }
 CUT = {"model.segment": 20}
 SEGMENTS = Study(
@@ -44,7 +44,7 @@ WINDOWS = Study(
   arms={f"window, {name}": WINDOW | {"task.distance": far} for name, far in DISTANCES.items() if name != "one window"}
   | {f"no window, {name}": {"model.depth": 2, "task.distance": DISTANCES[name]} for name in ("two windows", "beyond")},
   metric="accuracy",
-  tiers={"small": GPT | FACT},
+  tiers={"small": GPT | FACT | {"train.steps": 200}},
   grid=(3e-3, 1e-2, 3e-2),
   x="arm",
 )
@@ -57,7 +57,7 @@ SPARSE = {
     "model.attention.window": 16,
     "model.attention.anchors": (0, 1, 2, 3),
   },
-  "blocks": {"model.attention.kind": "block_sparse"},
+  "blocks": {"model.attention.kind": "block_sparse", "model.attention.block_size": 4, "model.attention.random": 2},
   "hashing": {"model.attention.kind": "lsh", "model.attention.chunk": 8},
   "narrow window": {"model.attention.kind": "banded", "model.attention.window": 2},  # known to be worse
 }
@@ -77,22 +77,23 @@ QUALITY = Study(
       "task.keys": 64,
       "task.values": 8,
       "task.queries": 16,
-      "train.batch": 16,
+      "train.batch": 8,
       "train.steps": 300,
-      "eval.every": 50,
+      "eval.every": 60,
+      "eval.batches": 1,
     }
   },
   grid=(3e-3, 1e-2, 3e-2),
   x="mechanism",
 )
 
-# Reformer's own task: a string of 31 symbols twice, hashed into chunks of 8.
-ROUNDS = (1, 2, 4, 8)
+# Reformer's own task: a string of 15 symbols twice, hashed into chunks of 4.
+ROUNDS = (1, 2, 4)
 DUPLICATION = Study(
   "hash rounds",
   card="recall",
   arms={
-    f"{n} rounds": {"model.attention.kind": "lsh", "model.attention.chunk": 8, "model.attention.rounds": n}
+    f"{n} rounds": {"model.attention.kind": "lsh", "model.attention.chunk": 4, "model.attention.rounds": n}
     for n in ROUNDS
   }
   | {"all keys": {"model.attention.kind": "dot", "model.tie": "qk", "model.itself": False}},
@@ -101,15 +102,16 @@ DUPLICATION = Study(
     "small": {
       "model.kind": "gpt",
       "model.position.kind": "learned",
-      "model.position.length": 64,
+      "model.position.length": 32,
       "model.width": 32,
       "model.heads": 2,
       "model.feedforward.hidden": 64,
       "task.kind": "duplicate",
-      "task.length": 31,
+      "task.length": 15,
       "train.batch": 16,
-      "train.steps": 400,
+      "train.steps": 300,
       "eval.every": 50,
+      "eval.batches": 1,
     }
   },
   grid=(3e-3, 1e-2, 3e-2),

@@ -27,7 +27,7 @@ RELATION = Study(
     "shared, others, deep": SHARED | OTHERS | DEEP,
   },
   metric="accuracy",
-  tiers={"small": ONE_HEAD | {"task.kind": "partner", "train.steps": 300, "eval.every": 50}},
+  tiers={"small": ONE_HEAD | {"task.kind": "partner", "train.steps": 150, "eval.every": 50}},
   grid=(3e-3, 1e-2, 3e-2),
   x="arm",
 )
@@ -52,7 +52,7 @@ GENERAL = Study(
       "model.feedforward.hidden": 64,
       "train.batch": 16,
       "train.steps": 200,
-      "eval.every": 10,
+      "eval.every": 20,
     }
   },
   grid=(1e-3, 3e-3, 1e-2),
@@ -68,7 +68,7 @@ VALUES = Study(
   }
   | {"K=V, content is the address": {"model.tie": "kv", "task.same": True}},
   metric="auc",
-  tiers={"small": ONE_HEAD | {"task.kind": "lookup", "train.steps": 300, "eval.every": 25}},
-  grid=(3e-3, 1e-2, 3e-2),
+  tiers={"small": ONE_HEAD | {"task.kind": "lookup", "train.steps": 200, "eval.every": 25}},
+  grid=(1e-2, 3e-2, 9e-2),
   x="arm",
 )

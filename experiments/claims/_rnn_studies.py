@@ -30,7 +30,6 @@ LAG = Study(
     f"{name}, lag {lag}": _at(lag, **arm) for lag in LAGS for name, arm in (("attention", ATTENTION), ("LSTM", LSTM))
   }
   | {f"LSTM chrono, lag {lag}": _at(lag, **chrono(lag)) for lag in LAGS}
-  | {"GRU, lag 64": _at(64, **(LSTM | {"model.cell.kind": "gru"}))}
   | {"LSTM with attention, lag 64": _at(64, **READING), "neither, lag 64": _at(64, **NEITHER)},
   metric="accuracy",
   tiers={
@@ -80,7 +79,7 @@ CAPACITY = Study(
       "task.values": 8,
       "task.queries": 4,
       "train.batch": 32,
-      "train.steps": 600,
+      "train.steps": 400,
       "eval.every": 100,
     }
   },

@@ -180,7 +180,7 @@ def test_how_a_fresh_process_can_fail(ends, function, error, said):
 def test_naive_and_the_mechanisms_compute_the_same():
   size = attention_growth.Size(1, 2, 4, "causal")
   subjects = [attention_growth.Subject("dot", {"kind": "dot"}, block) for block in (None, 7)]
-  functions = [attention_growth._naive(20, size), *(attention_growth._attention(one, 20, size) for one in subjects)]
+  functions = [attention_growth._naive(20, size), *(attention_growth.attention(one, 20, size) for one in subjects)]
   naive, *others = [jax.jit(function)(*inputs) for function, inputs in functions]
   for other in others:
     for ours, theirs in zip(jax.tree.leaves(other), jax.tree.leaves(naive), strict=True):
