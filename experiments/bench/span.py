@@ -22,7 +22,7 @@ SPARSE = {
   "blocks": {"kind": "block_sparse"},
   "hashing": {"kind": "lsh", "chunk": 64, "rounds": 2},
 }
-SHORT, LONG = 512, 4096
+SHORT, LONG = 512, 2048
 MEMORY_LENGTHS = (1024, 2048, 4096, 8192)
 GIB = 2.0**30
 
@@ -50,8 +50,8 @@ def _fits(sizes, lengths) -> float:
 
 
 def time() -> Samples:
-  """CTX-5, CTX-6a: exponent of time from 512 to 4096 tokens, per mechanism and repeat; and time per token, log2 of
-  4096 over 512.
+  """CTX-5, CTX-6a: exponent of time from 512 to 2048 tokens, per mechanism and repeat; and time per token, log2 of
+  2048 over 512.
   """
   subjects = [DENSE, BLOCKWISE, *(attention_growth.Subject(name, options) for name, options in SPARSE.items())]
   calls = {(one.name, length): _call(one, length) for one in subjects for length in (SHORT, LONG)}
