@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.experiments.run import CLAIM, SWEEP, assay, command, environment, fingerprint, killed_after, started
+from tests.experiments.run import CLAIM, ROOT, SWEEP, assay, command, environment, fingerprint, killed_after, started
 
 
 def reproduce(folder):
@@ -102,6 +102,26 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, number, code):
   common = min(len(kept), len(again))
   assert again[:common] == kept[:common]
   assert json.loads(again[-1])["step"] > step
+
+
+def test_a_check_or_a_bench_stops_at_once(tmp_path):
+  """It has nothing to save; one that ran on would keep the command, and the folder's lock, for minutes."""
+  (tmp_path / "outer").mkdir()
+  endless = "import time\ndef run():\n  open('begun', 'w').close()\n  time.sleep(600)\n"
+  (tmp_path / "outer" / "endless.py").write_text(endless)
+  worker = subprocess.Popen(
+    [sys.executable, "-m", "experiments.worker", str(tmp_path), "-1", "drop", ""],
+    cwd=tmp_path,
+    env=environment(PYTHONPATH=f"{ROOT}:{tmp_path}"),
+    stdin=subprocess.PIPE,
+    stdout=subprocess.DEVNULL,
+    text=True,
+  )
+  worker.stdin.write(json.dumps({"kind": "call", "prefix": "outer", "name": "endless.run"}) + "\n")
+  worker.stdin.flush()
+  assert wait_for(tmp_path / "begun")
+  worker.send_signal(signal.SIGTERM)
+  assert worker.wait(timeout=60) == 143
 
 
 def test_a_second_launch_is_refused_while_the_first_runs(tmp_path):
