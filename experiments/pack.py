@@ -1,5 +1,6 @@
 """Trains one pack inside a worker: resumes from its checkpoint, streams rows, runs probes, writes results last."""
 
+import dataclasses
 import importlib
 import time
 from collections.abc import Callable, Mapping
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from experiments import atomic
+from experiments import atomic, brief
 from experiments.cohorts import Pack
 from experiments.probes.subject import Subject
 from experiments.store import Store, number
@@ -32,7 +33,10 @@ class Cohort(NamedTuple):
 def prepare(config: Mapping[str, Any]) -> Cohort:
   """Builds task, ensemble and data of a cohort. Raises Refused when data or options are wrong."""
   task = build.make("tasks", dict(config["task"]), package="train")
-  return Cohort(task, ensemble(config, task), _on_device(task.data("train")), {})
+  whole = ensemble(config, task)
+  if brief.pays(config):
+    whole = dataclasses.replace(whole, advance=brief.Brief(whole.advance), evaluate=brief.Brief(whole.evaluate))
+  return Cohort(task, whole, _on_device(task.data("train")), {})
 
 
 def _on_device(data: Any) -> Any:

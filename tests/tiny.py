@@ -22,7 +22,7 @@ def vocabulary(kind):
 def realize(make, seed=0):
   """The module with parameters from numpy (nothing to compile), each by its path as `initial.draw` does."""
   abstract = nnx.eval_shape(make)
-  graphdef, params, _ = nnx.split(abstract, nnx.Param, initial.Dial)
+  graphdef, params, _ = nnx.split(abstract, nnx.Param, ...)
   drawn = [(path, _normal(path, leaf, seed)) for path, leaf in nnx.to_flat_state(params)]
   return nnx.merge(graphdef, nnx.from_flat_state(drawn), initial.settings(abstract))
 

@@ -4,6 +4,7 @@ Linear layer and softmax after the last decoder state; encoder and decoder stack
 """
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -151,7 +152,7 @@ def structure() -> Samples:
   encoder_parts = {"attention", "attention_norm", "feedforward", "feedforward_norm"}
   decoder_parts = encoder_parts | {"cross", "cross_norm"}
   samples = Samples()
-  for shape, norm in zip(SHAPES, ("pre", "post", "pre"), strict=True):
+  for shape, norm in itertools.product(SHAPES, ("pre", "post")):
     options = stack(shape, wiring={"norm": norm, "residual": True})
     seq2seq, bert, gpt = (_abstract(options, kind) for kind in ("seq2seq", "bert", "gpt"))
     parts = {name: [_parts(layer) for layer in getattr(seq2seq, name).layers] for name in ("encoder", "decoder")}

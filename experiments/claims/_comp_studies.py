@@ -39,7 +39,7 @@ TASKS: Mapping[str, Mapping[str, object]] = {
     "task.kind": "g2p",
     "model.kind": "seq2seq",
     "train.steps": 120,
-    "train.batch": 16,
+    "train.batch": 8,
   },
 }
 

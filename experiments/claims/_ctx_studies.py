@@ -49,7 +49,7 @@ WINDOWS = Study(
   x="arm",
 )
 
-# 48 pairs and 16 questions: rows of 64 tokens in random order, two layers.
+# 32 pairs and 16 questions: rows of 48 tokens in random order, two layers.
 SPARSE = {
   "dense": {"model.attention.kind": "dot"},
   "window and global": {
@@ -73,7 +73,7 @@ QUALITY = Study(
       "model.depth": 2,
       "model.feedforward.hidden": 64,
       "model.position.kind": "sinusoidal",
-      "task.pairs": 48,
+      "task.pairs": 32,
       "task.keys": 64,
       "task.values": 8,
       "task.queries": 16,
@@ -138,7 +138,7 @@ CONTEXT = Study(
   metric="loss",
   better="min",
   tiers={
-    "small": PROSE | {"train.steps": 160, "eval.every": 40, "eval.batches": 8},
+    "small": PROSE | {"train.steps": 160, "eval.every": 40, "eval.batches": 4},
     "long": PROSE | {"train.steps": 640, "eval.every": 80, "eval.batches": 8},
   },
   grid=(3e-3, 1e-2, 3e-2),

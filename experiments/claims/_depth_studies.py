@@ -15,6 +15,7 @@ _SMALL = {
   "model.width": 16,
   "model.heads": 2,
   "model.feedforward.hidden": 32,
+  "train.batch": 16,
   "train.steps": BUDGET,
   "eval.every": 10,
   "eval.batches": 1,

@@ -95,7 +95,7 @@ LAWS = Study(
   },
   metric="loss",
   better="min",
-  tiers={"small": _DECODER},
+  tiers={"small": _DECODER | {"train.batch": 16}},
   grid=(2e-3, 5e-3, 1.2e-2, 3e-2, 7e-2),
   probes=("longer",),
   x="scheme",

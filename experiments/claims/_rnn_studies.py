@@ -40,7 +40,7 @@ LAG = Study(
       "train.batch": 16,
       "train.steps": 300,
       "eval.every": 50,
-      "eval.batches": 8,
+      "eval.batches": 4,
     },
     "long": LAYER
     | {

@@ -51,7 +51,8 @@ print(json.dumps(out))
 
 
 def test_four_devices_give_what_one_gives():
-  env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+  flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"
+  env = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
   done = subprocess.run([sys.executable, "-c", CODE], env=env, capture_output=True, text=True, check=False)
   assert done.returncode == 0, done.stderr[-2000:]
   out = json.loads(done.stdout)

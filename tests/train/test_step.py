@@ -130,7 +130,7 @@ assert np.abs(losses[0] - losses[1]).max() < 1e-5
 
 
 def test_one_step_on_four_devices_equals_one_device():
-  flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+  flags = {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
   done = subprocess.run(
     [sys.executable, "-c", MESH], cwd=ROOT, env={**os.environ, **flags}, capture_output=True, text=True, check=False
   )
