@@ -1,7 +1,7 @@
 """Recurrent networks beside Transformers of equal parameters: time of a training step, of a query, of a new token.
 
 A layer of width M: an LSTM has 8 M^2 weights; attention has 4 M^2, and its feed-forward network of 2 M hidden units
-another 4 M^2. Candidates take turns in every repeat; a repeat is the least of a few calls.
+another 4 M^2. Candidates take turns in every repeat.
 """
 
 import functools
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from experiments.bench.heads import least_times
+from experiments.bench import timing
 from experiments.checks.grid import Samples
 from model import build, initial, see
 from model.language import Inputs
@@ -89,11 +89,9 @@ def decoding() -> Samples:
     for length in (near, far)
   }
   samples = Samples()
-  _warm(calls)
-  for _ in range(REPEATS):
-    least = least_times(calls)
+  for seconds in _rounds(calls):
     for name in KINDS:
-      samples.add(**{name: math.log2(least[name, far] / least[name, near])})
+      samples.add(**{name: math.log2(seconds[name, far] / seconds[name, near])})
   return samples
 
 
@@ -139,14 +137,14 @@ def _wait(function, *inputs) -> None:
   jax.block_until_ready(function(*inputs))
 
 
-def _warm(calls) -> None:
+def _rounds(calls):
+  """Seconds of each call, repeat by repeat."""
   for call in calls.values():
     call()  # compiles
+  return timing.rounds({name: timing.Turn(call) for name, call in calls.items()}, REPEATS)
 
 
 def _compare(samples: Samples, name: str, calls: Calls, one: str, other: str) -> None:
   """log2(time of `one` / time of `other`), per repeat."""
-  _warm(calls)
-  for _ in range(REPEATS):
-    least = least_times(calls)
-    samples.add(**{name: math.log2(least[one] / least[other])})
+  for seconds in _rounds(calls):
+    samples.add(**{name: math.log2(seconds[one] / seconds[other])})

@@ -9,8 +9,7 @@ import math
 
 import jax
 
-from experiments.bench import attention_growth, growth
-from experiments.bench.heads import least_times
+from experiments.bench import attention_growth, growth, timing
 from experiments.checks.grid import Samples
 
 REPEATS = 12  # units
@@ -58,11 +57,10 @@ def time() -> Samples:
   for call in calls.values():
     call()
   samples = Samples()
-  for _ in range(REPEATS):
-    least = least_times(calls)
+  doublings = math.log2(LONG / SHORT)
+  for seconds in timing.rounds({name: timing.Turn(call) for name, call in calls.items()}, REPEATS):
     for one in subjects:
-      doublings = math.log2(LONG / SHORT)
-      exponent = math.log2(least[one.name, LONG] / least[one.name, SHORT]) / doublings
+      exponent = math.log2(seconds[one.name, LONG] / seconds[one.name, SHORT]) / doublings
       samples.add(**{one.name: exponent, f"{one.name}: time per token": (exponent - 1) * doublings})
   return samples
 

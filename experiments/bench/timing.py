@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from model.errors import Refused
@@ -28,7 +28,7 @@ TURN, MOST = 0.1, 100  # seconds that a turn lasts at least, and calls that it m
 KEEP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_ARENA_MAX": "1"}
 
 Event = dict[str, Any]
-Result = TypeVar("Result")
+Result, Name = TypeVar("Result"), TypeVar("Name", bound=Hashable)
 
 
 def fresh(
@@ -151,7 +151,7 @@ class Turn:
     return timed(lambda: [self.call() for _ in range(self.count)])[1] / self.count
 
 
-def rounds(turns: Mapping[str, Turn], repeats: int) -> Iterator[dict[str, float]]:
+def rounds(turns: Mapping[Name, Turn], repeats: int) -> Iterator[dict[Name, float]]:
   """Seconds per call of each, `repeats` times, one after the other so that a disturbance of the machine hits all."""
   for _ in range(repeats):
     yield {name: turn.seconds() for name, turn in turns.items()}

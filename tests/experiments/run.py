@@ -3,10 +3,8 @@
 import hashlib
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from tests.train.tiny import TINY
@@ -53,11 +51,13 @@ def environment(**env):
 def killed_after(seconds, *args, cwd=ROOT):
   """Starts the command and kills it with -9; True when it was still running."""
   process = started(*args, cwd=cwd)
-  time.sleep(seconds)
-  running = process.poll() is None
-  process.send_signal(signal.SIGKILL)
-  process.communicate()
-  return running
+  try:
+    process.communicate(timeout=seconds)
+  except subprocess.TimeoutExpired:
+    process.kill()
+    process.communicate()
+    return True
+  return False
 
 
 def fingerprint(workdir: Path):
