@@ -10,7 +10,7 @@ from tests.train.tiny import tiny
 
 def test_it_pays_for_short_trials_of_small_models_with_plain_attention():
   assert brief.pays(tiny())
-  assert not brief.pays(tiny(train__steps=brief.STEPS + 1))
+  assert not brief.pays(tiny(train__steps=brief.STEPS + 2))
   assert not brief.pays(tiny(model__depth=brief.DEPTH + 1))
   assert not brief.pays(tiny(model__attention__kind="lsh"))
   recurrent = tiny()["model"] | {"kind": "rnn"}

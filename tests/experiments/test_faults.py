@@ -54,8 +54,8 @@ def survives(make, tmp_path, kills, seed, calm_runs=2):
   pytest.fail(f"only {hits} kills of {kills} hit a running command")
 
 
-def test_reproduce_survives_kills(tmp_path):
-  survives(reproduce, tmp_path, kills=2, seed=0, calm_runs=1)
+def test_reproduce_survives_a_kill(tmp_path):
+  survives(reproduce, tmp_path, kills=1, seed=0, calm_runs=1)
 
 
 @pytest.mark.slow
