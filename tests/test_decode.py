@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from model import initial
+from model import build, initial
 from model.decode import greedy
 from model.errors import Refused
 from model.language import Inputs
@@ -86,6 +86,25 @@ def test_logits_step_by_step_are_those_at_once(kind, arm):
   logits, carry = in_chunks()
   np.testing.assert_allclose(logits, at_once, atol=1e-5)
   assert {leaf.shape[0] for leaf in jax.tree.leaves(carry)} == {1}
+
+
+@pytest.mark.parametrize("mechanism", build.kinds("attention"))
+def test_every_mechanism_decodes_several_rows_from_a_start_that_they_share(mechanism):
+  module = model("seq2seq", attention={"kind": mechanism})
+  tokens, where = ragged(tiny.SOURCES, (5, 2, 4), 5)
+  length = 70  # longer than a chunk or a block of any
+  found = jax.eval_shape(lambda: greedy(module, tokens, where, start=1, stop=NEVER, length=length))
+  assert found.shape == (3, length)
+
+
+def test_hashed_rows_do_not_matter_to_each_other():
+  module = model("seq2seq", attention={"kind": "lsh", "chunk": 2})
+  tokens, where = ragged(tiny.SOURCES, (5, 2, 4), 5)
+  decode = jax.jit(lambda t, w: greedy(module, t, w, start=1, stop=NEVER, length=LENGTH))
+  together = decode(tokens, where)
+  for row in range(3):
+    one = slice(row, row + 1)
+    np.testing.assert_array_equal(together[one], decode(tokens[one], Where(*(a[one] for a in where))))
 
 
 def test_a_beam_may_reorder_the_carry():

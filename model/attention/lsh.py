@@ -204,7 +204,9 @@ def _meetings(bucket_BKNCR):
 
 def _sizes(segment_BT, of_BS):
   """How many tokens each token's segment has in `of_BS`, (B, T); sorted, because all pairs would be T by S."""
-  segment_BT, of_BS = jnp.asarray(segment_BT), jnp.sort(jnp.asarray(of_BS), -1)
+  batch = max(len(segment_BT), len(of_BS))  # one row may stand for all, as where decoding starts
+  segment_BT, of_BS = (jnp.broadcast_to(jnp.asarray(a), (batch, a.shape[1])) for a in (segment_BT, of_BS))
+  of_BS = jnp.sort(of_BS, -1)
   ends_BX = jax.vmap(jnp.searchsorted)(of_BS, jnp.concatenate([segment_BT, segment_BT + 1], -1))
   first_BT, end_BT = jnp.split(ends_BX, 2, -1)
   return end_BT - first_BT
