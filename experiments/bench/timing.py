@@ -28,7 +28,8 @@ TURN, MOST = 0.1, 100  # seconds that a turn lasts at least, and calls that it m
 KEEP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_ARENA_MAX": "1"}
 
 Event = dict[str, Any]
-Result, Name = TypeVar("Result"), TypeVar("Name", bound=Hashable)
+Result = TypeVar("Result")
+Name = TypeVar("Name", bound=Hashable)
 
 
 def fresh(
