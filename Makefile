@@ -74,8 +74,9 @@ data: $(VENV)/.data
 reproduce: $(VENV)/.core $(VENV)/.data
 	$(VENV)/bin/assay reproduce --tier=$(TIER) $(ARGS) $(CLAIMS)
 
+# A file's tests share what they compile, so one worker runs them all.
 test: $(VENV)/.test $(VENV)/.data
-	$(RUN) -m pytest -n $(WORKERS) -m "$(FAST)"
+	$(RUN) -m pytest -n $(WORKERS) --dist loadfile -m "$(FAST)"
 
 test-slow: $(VENV)/.test $(VENV)/.data
 	$(RUN) -m pytest -n $(WORKERS) -m "not gpu and not service"
