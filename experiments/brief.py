@@ -1,8 +1,7 @@
-"""Short CPU trials of small models compile with less optimization, in about half the time.
+"""Short CPU trials of small models compile with less optimization, which takes less time.
 
-Measured on one core: recall with one layer of attention compiles in 6 instead of 12 seconds, and a step keeps its time.
-Elsewhere it does not pay: an LSTM's step and that of hashed attention become slower by a third to a half, and a deep
-stack compiles no sooner. Backends other than the CPU keep their compiler's settings.
+A step of plain attention keeps its time. Elsewhere it does not pay: the steps of an LSTM and of hashed attention become
+slower, and a deep stack compiles no sooner. Backends other than the CPU keep their compiler's settings.
 """
 
 from collections.abc import Callable, Mapping

@@ -7,6 +7,8 @@ import pytest
 from experiments import brief, pack
 from tests.train.tiny import tiny
 
+FULL = {"xla_cpu_use_fusion_emitters": True, "xla_backend_optimization_level": 3}
+
 
 def test_it_pays_for_short_trials_of_small_models_with_plain_attention():
   assert brief.pays(tiny())
@@ -24,14 +26,18 @@ def trained(whole, settings, data):
   return state.params, losses_Ek, norms_Ek, whole.evaluate(state, member, data)
 
 
-def test_a_brief_cohort_computes_what_the_other_does(monkeypatch):
-  settings = tiny()
-  short = pack.prepare(settings)
-  monkeypatch.setattr(brief, "pays", lambda _: False)
-  other = pack.prepare(settings)
-  assert isinstance(short.whole.advance, brief.Brief)
-  assert not isinstance(other.whole.advance, brief.Brief)
-  found = (jax.tree.leaves(trained(cohort.whole, settings, cohort.train_data)) for cohort in (short, other))
+def test_only_where_it_pays_is_a_cohort_brief():
+  for settings, expected in ((tiny(), True), (tiny(model__depth=brief.DEPTH + 1), False)):
+    whole = pack.prepare(settings).whole
+    assert isinstance(whole.advance, brief.Brief) == isinstance(whole.evaluate, brief.Brief) == expected
+
+
+def test_a_brief_cohort_computes_what_full_optimization_does(monkeypatch):
+  settings, found = tiny(), []
+  for options in (brief.OPTIONS, FULL):  # by itself a compile of these tests is brief, too: see conftest.py
+    monkeypatch.setattr(brief, "OPTIONS", options)
+    cohort = pack.prepare(settings)
+    found.append(jax.tree.leaves(trained(cohort.whole, settings, cohort.train_data)))
   for ours, theirs in zip(*found, strict=True):
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
