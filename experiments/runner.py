@@ -1,7 +1,6 @@
 """Runs trials, checks and benches on worker processes; what is stored is skipped, what fails is recorded.
 
-The parent never imports jax: it hands packs to workers (one per core on CPU) and keeps the score. A worker stays with
-its cohort, so that each cohort is compiled once where possible.
+The parent never imports jax: it hands packs to workers (one per core on CPU) and keeps the score.
 """
 
 import collections
@@ -20,6 +19,7 @@ from typing import Any
 from experiments.cohorts import Pack, packs
 from experiments.progress import Progress
 from experiments.store import Store
+from experiments.turns import Turns
 from model.errors import Refused
 
 VMAP_WIDTH = 16  # members per pack on an accelerator; on CPU members run one by one
@@ -54,7 +54,6 @@ class Worker:
     self.process = subprocess.Popen(
       command, text=True, bufsize=1, start_new_session=True, stdin=pipe, stdout=pipe, stderr=pipe
     )
-    self.cohort = ""
     self.request: dict[str, Any] | None = None
     self.noise: collections.deque[str] = collections.deque(maxlen=20)
     threading.Thread(target=self._listen, args=(inbox,), daemon=True).start()
@@ -88,6 +87,7 @@ class Runner:
     self.store, self.options, self.progress = store, options, progress
     self.workers: list[Worker] = []
     self.inbox: queue.Queue = queue.Queue()
+    self.turns = Turns()
     self.backend: dict[str, Any] = {}
     self.signal: int = 0
     self.statuses: dict[str, str] = {}
@@ -196,21 +196,21 @@ class Runner:
 
   def _work(self, requests: list[dict[str, Any]]) -> dict[str, Any]:
     """Serves all requests; returns the samples of calls."""
-    waiting = collections.deque(requests)
+    self.turns.add(requests)
     samples: dict[str, Any] = {}
     for worker in self.workers:
-      self._next(worker, waiting)
+      self._next(worker)
     while any(worker.request for worker in self.workers):
       worker, event = self.inbox.get()
       if worker is not None:
-        self._handle(worker, event, waiting, samples)
+        self._handle(worker, event, samples)
       if self.signal and not any(w.process.poll() is None for w in self.workers):
         raise Interrupted(self.signal)
     if self.signal:
       raise Interrupted(self.signal)
     return samples
 
-  def _handle(self, worker: Worker, event: dict[str, Any], waiting, samples: dict[str, Any]) -> None:
+  def _handle(self, worker: Worker, event: dict[str, Any], samples: dict[str, Any]) -> None:
     kind = event["event"]
     if kind == "step":
       self.progress.step(tuple(event["keys"]), event["step"])
@@ -225,21 +225,22 @@ class Runner:
     elif kind == "called":
       samples[event["name"]] = event["samples"]
       self.progress.advance(CALL_STEPS)
-      self._next(worker, waiting)
+      self._next(worker)
     elif kind in ("done", "failed"):
       if kind == "failed":
         self.progress.warn(f"a trial failed: {event['cause']}")
       self.progress.done(tuple(event["keys"]), worker.request or {})
-      self._next(worker, waiting)
+      self._next(worker)
     elif kind == "ended":
-      self._ended(worker, event["code"], waiting)
+      self._ended(worker, event["code"])
 
-  def _ended(self, worker: Worker, code: int, waiting) -> None:
+  def _ended(self, worker: Worker, code: int) -> None:
     """A worker is gone: asked to, or killed (by the system's memory guard, say)."""
     lost, worker.request = worker.request, None
     if self.signal:
       return
     self.workers.remove(worker)
+    self.turns.drop(worker)
     if lost is None:
       return
     if lost["kind"] == "call":
@@ -248,7 +249,7 @@ class Runner:
     self._record_loss(lost, f"the worker ended with code {code} ({hint})")
     replacement = Worker(self.store.root, self._core(len(self.workers)), self.options, self.inbox)
     self.workers.append(replacement)
-    self._next(replacement, waiting)
+    self._next(replacement)
 
   def _record_loss(self, request: dict[str, Any], cause: str) -> None:
     from experiments import atomic
@@ -259,17 +260,12 @@ class Runner:
       atomic.write_json(self.store.trial(key) / "result.json", result)
     self.progress.warn(f"a trial failed: {cause}")
 
-  def _next(self, worker: Worker, waiting: "collections.deque[dict[str, Any]]") -> None:
-    """Hands over the next request: of the worker's own cohort first, then of one that nobody has, then of any."""
+  def _next(self, worker: Worker) -> None:
+    """Hands over the next request, if there is one."""
     worker.request = None
-    if not waiting or self.signal:
-      return
-    taken = {other.cohort for other in self.workers if other is not worker}
-    choice = next((r for r in waiting if r.get("cohort") == worker.cohort), None)
-    choice = choice or next((r for r in waiting if r.get("cohort") not in taken), None) or waiting[-1]
-    waiting.remove(choice)
-    worker.cohort = choice.get("cohort", "")
-    worker.send(choice)
+    request = None if self.signal else self.turns.take(worker)
+    if request is not None:
+      worker.send(request)
 
 
 def _cores() -> list[int]:

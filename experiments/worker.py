@@ -13,9 +13,8 @@ import sys
 import traceback
 from pathlib import Path
 
+from experiments import turns
 from model.errors import Refused
-
-COHORTS = 4  # compiled cohorts that stay in memory
 
 
 def main(argv: list[str]) -> int:
@@ -49,8 +48,7 @@ def main(argv: list[str]) -> int:
       serving[:] = [request["kind"]]
       outcome = work.one(root, request, cohorts, keep=keep, stop=lambda: bool(stopping), tell=tell)
       serving.clear()
-      while len(cohorts) > COHORTS:
-        cohorts.popitem(last=False)
+      turns.keep(cohorts)
       if stopping or outcome == "stopped":
         return 143
   return 0

@@ -1,0 +1,60 @@
+"""Which worker gets which request, so that a cohort is compiled by as few workers as possible and nobody idles.
+
+A worker goes on with its cohort, then with others that it holds in memory, then takes one that nobody holds; only when
+none of those is left does it help with the longest queue of another worker.
+"""
+
+import collections
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+HELD = 64  # compiled cohorts that stay in a worker's memory, some 20 MB each
+
+Request = dict[str, Any]
+
+
+def keep(held: "collections.OrderedDict[str, Any]") -> None:
+  """Drops what was compiled first, down to HELD cohorts: in a worker the programs, here the knowledge of them."""
+  while len(held) > HELD:
+    held.popitem(last=False)
+
+
+class Turns:
+  """The requests that wait, in one queue for each cohort; a check or a bench belongs to none, its queue is ""."""
+
+  def __init__(self):
+    self.waiting: dict[str, collections.deque[Request]] = {}
+    self.held: dict[Hashable, collections.OrderedDict[str, None]] = {}
+    self.current: dict[Hashable, str] = {}
+
+  def add(self, requests: Iterable[Request]) -> None:
+    """Queues requests; cohorts are begun in their order of appearance."""
+    for request in requests:
+      self.waiting.setdefault(request.get("cohort", ""), collections.deque()).append(request)
+
+  def take(self, worker: Hashable) -> Request | None:
+    """The next request for this worker, which from then on holds its cohort; None when nothing waits."""
+    if not self.waiting:
+      return None
+    cohort = self.current[worker] = self._choice(worker)
+    request = self.waiting[cohort].popleft()
+    if not self.waiting[cohort]:
+      del self.waiting[cohort]
+    if cohort:
+      held = self.held.setdefault(worker, collections.OrderedDict())
+      held.setdefault(cohort, None)
+      keep(held)
+    return request
+
+  def drop(self, worker: Hashable) -> None:
+    """Forgets a worker that is gone, and what it held."""
+    self.held.pop(worker, None)
+    self.current.pop(worker, None)
+
+  def _choice(self, worker: Hashable) -> str:
+    held = self.held.get(worker, ())
+    taken = {cohort for other in self.held if other is not worker for cohort in self.held[other]}
+    own = [cohort for cohort in (self.current.get(worker, ""), *held) if cohort in self.waiting]
+    free = [cohort for cohort in self.waiting if cohort not in taken]
+    longest = max(self.waiting, key=lambda cohort: len(self.waiting[cohort]))
+    return next(iter((*own, *free, longest)))
