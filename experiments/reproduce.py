@@ -24,6 +24,7 @@ def run(claims: Sequence[Claim], tier: str, runner: Runner) -> Outcome:
   at = {claim.id: claim.tier_for(tier) for claim in claims}
   ready = [claim for claim in claims if at[claim.id]]
   called = [c.experiment for c in ready if isinstance(c.experiment, Check | Bench)]
+  runner.expect(sum(item["steps"] for item in planned(ready, tier)))
   samples = calls.run(called, runner)
   wanted = _studies(ready, at)
   finished = {(f.study.name, f.tier): f for f in study.run(list(wanted.values()), runner)}

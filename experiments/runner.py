@@ -23,7 +23,7 @@ from experiments.turns import Turns
 from model.errors import Refused
 
 VMAP_WIDTH = 16  # members per pack on an accelerator; on CPU members run one by one
-CALL_STEPS = 500  # a check or a bench counts as this many training steps in the progress shown
+CALL_STEPS = {"experiments.checks": 300, "experiments.bench": 3000}  # what a call counts for in the progress shown
 
 
 class Interrupted(Exception):
@@ -151,7 +151,7 @@ class Runner:
     if not names:
       return {}
     self._start(len(names))
-    self.progress.plan(CALL_STEPS * len(names))
+    self.progress.plan(sum(CALL_STEPS[prefix] for prefix, _ in names))
     return self._work([{"kind": "call", "prefix": prefix, "name": name} for prefix, name in names])
 
   def _stored(self, key: str, config: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -224,7 +224,7 @@ class Runner:
       raise RuntimeError(f"{event['name']}: {event['cause']}")
     elif kind == "called":
       samples[event["name"]] = event["samples"]
-      self.progress.advance(CALL_STEPS)
+      self.progress.advance(CALL_STEPS[worker.request["prefix"]] if worker.request else 0)
       self._next(worker)
     elif kind in ("done", "failed"):
       if kind == "failed":
