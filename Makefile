@@ -74,9 +74,9 @@ data: $(VENV)/.data
 reproduce: $(VENV)/.core $(VENV)/.data
 	$(VENV)/bin/assay reproduce --tier=$(TIER) $(ARGS) $(CLAIMS)
 
-# A file's tests share what they compile, so one worker runs them all.
+# One worker runs all tests of a file, which share what they compile; files with few but long tests do not come last.
 test: $(VENV)/.test $(VENV)/.data
-	$(RUN) -m pytest -n $(WORKERS) --dist loadfile -m "$(FAST)"
+	$(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "$(FAST)"
 
 test-slow: $(VENV)/.test $(VENV)/.data
 	$(RUN) -m pytest -n $(WORKERS) -m "not gpu and not service"
