@@ -45,7 +45,9 @@ def command(*args):
 
 
 def environment(**env):
-  return {**os.environ, "PYTHONPATH": str(ROOT), **env}
+  """Commands compile with some optimization: what takes no time to compile would not be kept for the next process."""
+  flags = os.environ["XLA_FLAGS"].replace("optimization_level=0", "optimization_level=1")
+  return {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": flags, **env}
 
 
 def killed_after(seconds, *args, cwd=ROOT):
