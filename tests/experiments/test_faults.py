@@ -75,7 +75,9 @@ def wait_for(path, seconds=120):
   return path.exists()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+  ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, number, code):
   long = [*SWEEP[:-2], "--config.train.steps=40000", "--config.eval.every=100"]
   args = ["train", *long, f"--workdir={tmp_path / 'work'}", "--json"]
