@@ -180,6 +180,7 @@ class Runner:
       if event["event"] != "hello":
         raise RuntimeError(f"a worker did not start: {' '.join(worker.noise) if worker else event}")
       self.backend = {name: event[name] for name in ("device", "device_name")}
+      self.turns.device = self.backend["device"]
     jobs = min(self._jobs(), tasks)
     while len(self.workers) < jobs:
       self.workers.append(Worker(self.store.root, self._core(len(self.workers)), self.options, self.inbox))

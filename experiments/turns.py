@@ -8,21 +8,22 @@ import collections
 from collections.abc import Hashable, Iterable
 from typing import Any
 
-HELD = 64  # compiled cohorts that stay in a worker's memory, some 20 MB each
+HELD, HELD_ON_DEVICE = 64, 4  # compiled cohorts that stay in a worker's memory; a device's also holds their data
 
 Request = dict[str, Any]
 
 
-def keep(held: "collections.OrderedDict[str, Any]") -> None:
-  """Drops what was compiled first, down to HELD cohorts: in a worker the programs, here the knowledge of them."""
-  while len(held) > HELD:
+def keep(held: "collections.OrderedDict[str, Any]", device: str) -> None:
+  """Drops what was compiled first, where too much is held: in a worker the programs, here the knowledge of them."""
+  while len(held) > (HELD if device == "cpu" else HELD_ON_DEVICE):
     held.popitem(last=False)
 
 
 class Turns:
   """The requests that wait, in one queue for each cohort; a check or a bench belongs to none, its queue is ""."""
 
-  def __init__(self):
+  def __init__(self, device: str = "cpu"):
+    self.device = device
     self.waiting: dict[str, collections.deque[Request]] = {}
     self.held: dict[Hashable, collections.OrderedDict[str, None]] = {}
     self.current: dict[Hashable, str] = {}
@@ -43,7 +44,7 @@ class Turns:
     if cohort:
       held = self.held.setdefault(worker, collections.OrderedDict())
       held.setdefault(cohort, None)
-      keep(held)
+      keep(held, self.device)
     return request
 
   def drop(self, worker: Hashable) -> None:

@@ -40,7 +40,8 @@ def main(argv: list[str]) -> int:
 
   compute.cache_compiled()
   tell = lambda **event: events.write(json.dumps(event) + "\n")  # noqa: E731
-  tell(event="hello", **stamp.device())
+  here = stamp.device()
+  tell(event="hello", **here)
   cohorts: collections.OrderedDict[str, object] = collections.OrderedDict()
   with compute.profile(profile or None):
     for line in sys.stdin:
@@ -48,7 +49,7 @@ def main(argv: list[str]) -> int:
       serving[:] = [request["kind"]]
       outcome = work.one(root, request, cohorts, keep=keep, stop=lambda: bool(stopping), tell=tell)
       serving.clear()
-      turns.keep(cohorts)
+      turns.keep(cohorts, here["device"])
       if stopping or outcome == "stopped":
         return 143
   return 0

@@ -1,5 +1,6 @@
 """Turns: every request is served once, and a cohort stays with the worker that compiled it."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,10 +56,11 @@ def test_checks_and_benches_have_no_cohort_and_belong_to_nobody():
   assert not any(plan.held.values())
 
 
-def test_memory_is_bounded_and_the_runner_forgets_what_the_worker_dropped():
-  plan = Turns()
-  plan.add(requests(*(f"{index:03d}" for index in range(turns.HELD + 1))))
+@pytest.mark.parametrize(("device", "most"), [("cpu", turns.HELD), ("gpu", turns.HELD_ON_DEVICE)])
+def test_memory_is_bounded_and_the_runner_forgets_what_the_worker_dropped(device, most):
+  plan = Turns(device)
+  plan.add(requests(*(f"{index:03d}" for index in range(most + 1))))
   while plan.take("x"):
     pass
-  assert len(plan.held["x"]) == turns.HELD
+  assert len(plan.held["x"]) == most
   assert "000" not in plan.held["x"]
