@@ -119,7 +119,9 @@ class Block(nnx.Module):
     x_BTM, own = self._wire(self.attention_norm, lambda h_BTM: self._to_itself(h_BTM, place, caches[0]), x_BTM, keys[0])
     if self.cross is None:
       return x_BTM, (own, None)
-    x_BTM, other = self._wire(self.cross_norm, lambda h_BTM: self._to_memory(h_BTM, place, caches[1]), x_BTM, keys[1])
+    cross = self.cross
+    look = lambda h_BTM: self._to_memory(cross, h_BTM, place, caches[1])  # noqa: E731
+    x_BTM, other = self._wire(self.cross_norm, look, x_BTM, keys[1])
     return x_BTM, (own, other)
 
   def feed(self, x_BTM, key=None):
@@ -133,12 +135,10 @@ class Block(nnx.Module):
     """Self-attention and feed-forward of the same input, added up; returns (y_BTM, caches)."""
     if self.feedforward is None:
       return self.look(x_BTM, place, caches, keys)
+    fed_BTM = self.feedforward(self._before(self.feedforward_norm, x_BTM))
 
     def sublayers(h_BTM):
       y_BTM, own = self._to_itself(h_BTM, place, caches[0])
-      fed_BTM = self.feedforward(  # pyright: ignore[reportOptionalCall]
-        self.feedforward_norm(x_BTM) if self.wiring.norm == "pre" else h_BTM  # pyright: ignore[reportOptionalCall]
-      )
       return y_BTM + fed_BTM, (own, None)
 
     return self._wire(self.attention_norm, sublayers, x_BTM, keys[0])
@@ -148,26 +148,20 @@ class Block(nnx.Module):
     if place.before is None:
       return _attend(self.attention, h_BTM, h_BTM, place.see, place, cache, place.names[0])
     state_BSM, where = jax.lax.stop_gradient(place.before.state_BSM), place.before.where
-    if self.wiring.norm == "pre":
-      state_BSM = self.attention_norm(state_BSM)  # pyright: ignore[reportOptionalCall]
-    memory_BSM = jnp.concatenate([state_BSM.astype(h_BTM.dtype), h_BTM], 1)
+    memory_BSM = jnp.concatenate([self._before(self.attention_norm, state_BSM).astype(h_BTM.dtype), h_BTM], 1)
     see = See(place.see.q, joined(where, place.see.k), place.see.rule)
     return _attend(self.attention, h_BTM, memory_BSM, see, place, cache, place.names[0])
 
-  def _to_memory(self, h_BTM, place: Place, cache):
-    return _attend(
-      self.cross,  # pyright: ignore[reportArgumentType]
-      h_BTM,
-      place.memory_BSM,
-      place.cross_see,
-      place._replace(position=None),
-      cache,
-      place.names[1],  # pyright: ignore[reportArgumentType]
-    )
+  def _to_memory(self, heads: Heads, h_BTM, place: Place, cache):
+    apart = place._replace(position=None)  # no scheme relates a place here to one there
+    return _attend(heads, h_BTM, place.memory_BSM, place.cross_see, apart, cache, place.names[1])
+
+  def _before(self, norm, x_BTM):
+    return norm(x_BTM) if self.wiring.norm == "pre" else x_BTM
 
   def _wire(self, norm, sublayer: Callable, x_BTM, key):
     """The sublayer with norm, dropout and residual around it; returns (y_BTM, whatever the sublayer carries)."""
-    y_BTM, carried = sublayer(norm(x_BTM) if self.wiring.norm == "pre" else x_BTM)
+    y_BTM, carried = sublayer(self._before(norm, x_BTM))
     if self.dropout is not None:
       y_BTM = self.dropout(y_BTM, key)
     if self.wiring.residual:

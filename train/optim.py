@@ -89,7 +89,8 @@ def optimizer(options: Mapping, hyper: Hyper, total_steps: int) -> optax.Gradien
   if options["kind"] == "sgd":
     parts.append(optax.trace(decay=MOMENTUM))
   elif options["kind"] in ("adam", "adamw"):
-    parts.append(optax.scale_by_adam(b1=options["b1"], b2=options["b2"], eps=EPSILON))
+    # Moments of all parameters in one vector: fewer, larger operations to compile and to launch.
+    parts.append(optax.flatten(optax.scale_by_adam(b1=options["b1"], b2=options["b2"], eps=EPSILON)))
   else:
     raise Refused(f"optim.kind={options['kind']!r} is unknown; choose one of {', '.join(KINDS)}")
   if options["kind"] == "adamw":

@@ -5,6 +5,8 @@ they run side by side (`vmap`, over the `member` axis of a mesh where there is o
 """
 
 import dataclasses
+import functools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -16,6 +18,7 @@ import optax
 from flax import nnx
 
 from model import build, decode, initial
+from model.vocabulary import Vocabulary
 from train import mesh as meshes
 from train import metrics
 from train.optim import hyper_of, optimizer
@@ -76,9 +79,16 @@ def parameters(config: Mapping[str, Any], task) -> int:
 
 def member_of(config: Mapping[str, Any], task) -> Member:
   """What is runtime about one config."""
-  dials = {path: jnp.float32(value) for path, value in initial.dials(abstract_model(config, task)).items()}
+  given = _given(json.dumps(config["model"], sort_keys=True), task.vocabulary)
+  dials = {path: jnp.float32(value) for path, value in given.items()}
   split = jnp.int32(STREAMS[config["eval"]["split"]])
   return Member(jnp.int32(config["seed"]), jax.tree.map(jnp.asarray, hyper_of(config)), dials, split)
+
+
+@functools.lru_cache(maxsize=1024)  # members differ in it seldom, and building a model takes longer than a short step
+def _given(model: str, vocabulary: Vocabulary) -> Mapping[str, float]:
+  """Path and value of every dial of a model in JSON; nobody writes into it."""
+  return initial.dials(nnx.eval_shape(lambda: build.model(json.loads(model), vocabulary)))
 
 
 def cost(whole: Ensemble, config: Mapping[str, Any], data: Any, *, compiled: bool = False) -> dict[str, float]:

@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping
 
 from experiments.claim import All, Claim, Contrast, Equivalent, Literature, Moderated, Probe, Test, Trial, greater
-from experiments.claims import _pos_chance as chance
 from experiments.claims import _pos_studies as studies
 from experiments.claims._pos_studies import ABSOLUTE, RELATIVE, SHAW, TABLE
+from train.chance import guess_from_a_bag
 
 ACCURACY, LITTLE = 0.1, 0.05  # what a reader of a table would call a difference; what "kept" may cost at most
 NATS = 0.05
@@ -104,7 +104,7 @@ def _less_loss(better: str, worse: str) -> Contrast:
   return greater(f"{worse}:probe.longer.loss_4x", f"{better}:probe.longer.loss_4x", NATS, name)
 
 
-_BAG = chance.of_a_bag(studies.LENGTH, studies.SYMBOLS)
+_BAG = guess_from_a_bag(studies.LENGTH, studies.SYMBOLS)
 _UNTRAINED_ROWS = "a learned table's rows beyond n are as first drawn"
 
 TRAINED = (

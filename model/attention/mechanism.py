@@ -91,6 +91,8 @@ class Mechanism(nnx.Module):
         )
     if block is not None and not self.supports.blockwise:
       raise Refused(f"{name} attention does not work by blocks of keys: block={block}; use block=0")
+    if block is not None and block < 1:
+      raise Refused(f"block={block} holds no key; give the number of keys per block, or 0 in a config for all at once")
     plain = {causal(): self.supports.causal, everything(): self.supports.bidirectional}
     if rule is not None and not plain.get(rule, self.supports.rules):
       able = [
@@ -110,8 +112,6 @@ def attend(mechanism, q_BTKGD, k_BSKD, v_BSKD, see: See, position=None, block: i
   A query that sees nothing gives 0 and no gradient. With `block` the memory grows as T * block, forward and backward.
   """
   mechanism.admit(position, block=block)
-  if block is not None and block < 1:
-    raise Refused(f"block={block} holds no key; give the number of keys per block, or 0 in a config for all at once")
   if block is None or block >= k_BSKD.shape[1]:
     out_BTKGD, top_BKGT, sum_BKGT = _part(mechanism, q_BTKGD, k_BSKD, v_BSKD, see, position)
   else:

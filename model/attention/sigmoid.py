@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from model.attention.mechanism import Mechanism, Supports, cut, masked, mix, products
-from model.errors import Refused
 from model.initial import dial
 from model.see import See
 
@@ -31,8 +30,6 @@ class Sigmoid(Mechanism):
   def __call__(self, q_BTKGD, k_BSKD, v_BSKD, see, position=None, *, block=None, key=None):
     """Output (B, T, K, G, Dv) and no log-sum-exp: parts of the keys add up only when all know how many there are."""
     self.admit(position, block=block)
-    if block is not None and block < 1:
-      raise Refused(f"block={block} holds no key; give the number of keys per block, or 0 in a config for all at once")
     if block is None or block >= k_BSKD.shape[1]:
       out_BTKGD = self._part(q_BTKGD, k_BSKD, v_BSKD, see, position, see.tile().sum(-1, dtype=jnp.int32))
     else:
