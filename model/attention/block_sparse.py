@@ -203,8 +203,7 @@ class BigBird(Rule):
     first, after = jnp.clip(place - 1, low, high), jnp.clip(place + 2, low, high)
     left = high - low - (after - first)
     number = jnp.maximum(place, 0)[..., None] * self.random + np.arange(self.random, dtype=np.int32)
-    word = jax.vmap(lambda i: jax.random.key_data(jax.random.fold_in(self.key, i))[0])(number.reshape(-1))
-    chance = (word >> 8).astype(jnp.float32).reshape(number.shape) / 2**24
+    chance = (_words(self.key, number) >> 8).astype(jnp.float32) / 2**24
     ranks = []  # among the blocks to choose from, in order; below 0 where none was left
     for i in range(self.random):
       rank = jnp.minimum((chance[..., i] * (left - i)).astype(jnp.int32), left - i - 1)
@@ -244,6 +243,19 @@ def _see(rows, rule: Rule):
   """(q, k, v, See) of moved columns."""
   q, k, v, *where, mark_BS = rows
   return q, k, v, See(Where(*where[:2]), Where(*where[2:]), rule, mark_BS)
+
+
+def _words(key, number):
+  """A random word for each number, by the last step of MurmurHash3 (Appleby 2016, public domain), once for each half
+  of the key: a generator of jax.random would be most of what there is to compile.
+  """
+  words = number.astype(jnp.uint32)
+  for half in jax.random.key_data(key):
+    words = words + half
+    words = (words ^ (words >> 16)) * jnp.uint32(0x85EBCA6B)
+    words = (words ^ (words >> 13)) * jnp.uint32(0xC2B2AE35)
+    words = words ^ (words >> 16)
+  return words
 
 
 def _offsets(q: Where, k: Where):
