@@ -34,8 +34,10 @@ def prepare(config: Mapping[str, Any]) -> Cohort:
   """Builds task, ensemble and data of a cohort. Raises Refused when data or options are wrong."""
   task = build.make("tasks", dict(config["task"]), package="train")
   whole = ensemble(config, task)
-  if brief.pays(config):
-    whole = dataclasses.replace(whole, advance=brief.Brief(whole.advance), evaluate=brief.Brief(whole.evaluate))
+  options = brief.options(config)
+  if options:
+    programs = {name: brief.Brief(getattr(whole, name), options) for name in ("advance", "evaluate")}
+    whole = dataclasses.replace(whole, **programs)
   return Cohort(task, whole, _on_device(task.data("train")), {})
 
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 from experiments.claim import Study
 from experiments.claims._depth_studies import DEPTH
+from experiments.claims._ffn_studies import MOD_SUM
+from experiments.claims._pos_studies import ORDER
 
 REMOVALS: Mapping[str, Mapping[str, object]] = {
   "attention": {"model.attention.scale": 0.0},
@@ -17,7 +19,7 @@ REMOVALS: Mapping[str, Mapping[str, object]] = {
   "residual": {"model.wiring.residual": False},
 }
 
-# Which task was built for which part, and what its complete model is.
+# Tasks that stand in no other study, and what their complete model is.
 _MODEL = {
   "model.width": 32,
   "model.position.kind": "sinusoidal",
@@ -27,14 +29,7 @@ _MODEL = {
   "eval.batches": 1,
 }
 TASKS: Mapping[str, Mapping[str, object]] = {
-  "order": {"task.kind": "previous", "task.length": 8, "task.symbols": 8},
   "relations": {"task.pairs": 6, "task.keys": 8, "task.values": 8, "task.queries": 4, "task.relations": 2},
-  "sum": {
-    "task.kind": "mod_sum",
-    "task.length": 8,
-    "task.symbols": 16,
-    "train.steps": 400,
-  },
   "words": {  # real text, letters to phonemes, built for no part
     "task.kind": "g2p",
     "model.kind": "seq2seq",
@@ -59,8 +54,12 @@ OWN: Mapping[str, str] = {
   "residual": "deep",
 }
 
-# The deep stack is that of the depth study, whose trials it shares; recall needs no positions, and has none there.
-_DEEP = {"complete": "pre, 8", "norm": "none, 8", "residual": "pre, 8, no residual"}
+# The others are arms of other studies, whose trials they share. Recall and the sum need no positions and have none.
+_SHARED: Mapping[str, tuple[Study, Mapping[str, str]]] = {
+  "order": (ORDER, {"complete": "previous, sinusoidal", "no positions": "previous, none"}),
+  "sum": (MOD_SUM, {"complete": "ReLU, modulo 16", "no network": "identity, modulo 16"}),
+  "deep": (DEPTH, {"complete": "pre, 6", "no norm": "none, 6", "no residual": "pre, 6, no residual"}),
+}
 
 
 def _arms() -> dict[str, Mapping[str, object]]:
@@ -70,8 +69,8 @@ def _arms() -> dict[str, Mapping[str, object]]:
     for part in REMOVALS:
       if task == "words" or OWN[part] == task:
         arms[f"{task}, no {part}"] = {**_MODEL, **sizes, **REMOVALS[part]}
-  for part, arm in _DEEP.items():
-    arms[f"deep, {part if part == 'complete' else f'no {part}'}"] = {**DEPTH.tiers["small"], **DEPTH.arms[arm]}
+  for task, (study, names) in _SHARED.items():
+    arms |= {f"{task}, {name}": {**study.tiers["small"], **study.arms[arm]} for name, arm in names.items()}
   return arms
 
 

@@ -17,7 +17,7 @@ FACT = {
   "task.length": 40,
   "task.values": 8,
   "train.batch": 16,
-  "train.steps": 160,
+  "train.steps": 120,
   "eval.every": 40,
 }
 CUT = {"model.segment": 20}
@@ -44,17 +44,17 @@ WINDOWS = Study(
   arms={f"window, {name}": WINDOW | {"task.distance": far} for name, far in DISTANCES.items() if name != "one window"}
   | {f"no window, {name}": {"model.depth": 2, "task.distance": DISTANCES[name]} for name in ("two windows", "beyond")},
   metric="accuracy",
-  tiers={"small": GPT | FACT | {"train.steps": 200}},
+  tiers={"small": GPT | FACT | {"train.steps": 160}},
   grid=(3e-3, 1e-2, 3e-2),
   x="arm",
 )
 
-# 32 pairs and 16 questions: rows of 48 tokens in random order, two layers.
+# 20 pairs and 12 questions: rows of 32 tokens in random order, two layers.
 SPARSE = {
   "dense": {"model.attention.kind": "dot"},
   "window and global": {
     "model.attention.kind": "banded",
-    "model.attention.window": 16,
+    "model.attention.window": 8,
     "model.attention.anchors": (0, 1, 2, 3),
   },
   "blocks": {"model.attention.kind": "block_sparse", "model.attention.block_size": 4, "model.attention.random": 2},
@@ -73,13 +73,13 @@ QUALITY = Study(
       "model.depth": 2,
       "model.feedforward.hidden": 64,
       "model.position.kind": "sinusoidal",
-      "task.pairs": 32,
-      "task.keys": 64,
+      "task.pairs": 20,
+      "task.keys": 40,
       "task.values": 8,
-      "task.queries": 16,
-      "train.batch": 8,
-      "train.steps": 300,
-      "eval.every": 60,
+      "task.queries": 12,
+      "train.batch": 16,
+      "train.steps": 160,
+      "eval.every": 40,
       "eval.batches": 1,
     }
   },
@@ -109,18 +109,17 @@ DUPLICATION = Study(
       "task.kind": "duplicate",
       "task.length": 15,
       "train.batch": 16,
-      "train.steps": 300,
+      "train.steps": 200,
       "eval.every": 50,
       "eval.batches": 1,
     }
   },
-  grid=(3e-3, 1e-2, 3e-2),
+  grid=(4e-3, 1.2e-2, 3.6e-2),
   x="hash rounds",
 )
 
-# Characters of prose: 1024 a step in rows of 32 or of 256. At equal operations the long rows get fewer steps: a layer
-# spends 16 M^2 operations on a character, and 4 M more for each one that it looks back on (M = 64).
-LONG, LONG_SHARE = {"task.length": 256, "train.batch": 4, "eval.batch": 8}, {"small": 110, "long": 440}
+# Characters of prose: 1024 a step in rows of 32 or of 256.
+LONG = {"task.length": 256, "train.batch": 4, "eval.batch": 8}
 SHORT = {"task.length": 32, "train.batch": 32, "eval.batch": 64}
 PROSE = {
   "model.kind": "gpt",
@@ -138,7 +137,7 @@ CONTEXT = Study(
   metric="loss",
   better="min",
   tiers={
-    "small": PROSE | {"train.steps": 160, "eval.every": 40, "eval.batches": 4},
+    "small": PROSE | {"train.steps": 80, "eval.every": 40, "eval.batches": 4},
     "long": PROSE | {"train.steps": 640, "eval.every": 80, "eval.batches": 8},
   },
   grid=(3e-3, 1e-2, 3e-2),

@@ -34,7 +34,6 @@ MOD_SUM = Study(
     **{f"ReLU, {layers}": network("relu", layers) for layers in (1, 2)},
     "GELU, 1": network("gelu", 1),
     "identity, 1": network("identity", 1),
-    "none, 2": attention(2),
     "ReLU, modulo 16": network("relu", 1) | _LARGE,
     "identity, modulo 16": network("identity", 1) | _LARGE,
     "none, modulo 16": attention(1) | _LARGE,
@@ -48,11 +47,11 @@ MOD_SUM = Study(
       "task.length": 8,
       "task.symbols": 8,
       "model.width": 32,
-      "train.steps": 240,
+      "train.steps": 160,
       "eval.every": 20,
       "eval.batches": 2,
     }
   },
-  grid=(2.5e-3, 5e-3, 1e-2, 2e-2),
+  grid=(1e-3, 3e-3, 1e-2, 3e-2),
   x="layers",
 )

@@ -25,7 +25,7 @@ ORDER = Study(
   | {f"recall, {name}": _TASKS["recall"] | _ADDED[name] for name in ("none", "sinusoidal")},
   metric="auc",
   tiers={"small": _MODEL | {"model.heads": 2, "train.steps": 120}},
-  grid=(4e-3, 1e-2, 2.5e-2, 6e-2),
+  grid=(3e-3, 1e-2, 3e-2, 9e-2),
   x="encoding",
 )
 
@@ -96,7 +96,7 @@ LAWS = Study(
   metric="loss",
   better="min",
   tiers={"small": _DECODER | {"train.batch": 16}},
-  grid=(2e-3, 5e-3, 1.2e-2, 3e-2, 7e-2),
+  grid=(7e-4, 2e-3, 6e-3, 2e-2, 6e-2),
   probes=("longer",),
   x="scheme",
 )

@@ -38,7 +38,7 @@ LAG = Study(
       "task.kind": "lag",
       "task.symbols": 8,
       "train.batch": 16,
-      "train.steps": 300,
+      "train.steps": 200,
       "eval.every": 50,
       "eval.batches": 4,
     },
@@ -57,15 +57,14 @@ LAG = Study(
 )
 
 # A row of pairs, then questions: what is not in the state when the questions come cannot be answered.
-PAIRS, WIDTHS = (2, 8), (8, 32)
+SIZES = ((8, 8), (32, 2), (32, 8))  # width and pairs
 CAPACITY = Study(
   "recall and state size",
   card="recall",
   arms={
     f"{name} of width {width}, {pairs} pairs": arm | {"task.pairs": pairs, "model.width": width}
     for name, arm in (("attention", ATTENTION), ("LSTM", LSTM))
-    for width in WIDTHS
-    for pairs in PAIRS
+    for width, pairs in SIZES
   },
   metric="accuracy",
   tiers={
@@ -79,7 +78,7 @@ CAPACITY = Study(
       "task.values": 8,
       "task.queries": 4,
       "train.batch": 32,
-      "train.steps": 400,
+      "train.steps": 300,
       "eval.every": 100,
     }
   },

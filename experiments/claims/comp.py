@@ -22,7 +22,7 @@ CLAIMS = (
     "accuracy lost on the task built for a part, and loss added on one built for none, replaced at equal parameters",
     Trial(PARTS, _PREDICTED),
     note="Each removal must cost a tenth of accuracy on its own task (several relations, order, modular sum, a stack of"
-    " eight layers) and .05 nat per phoneme on real words. Attention gives way to plain averaging, the network to a"
+    " six layers) and .05 nat per phoneme on real words. Attention gives way to plain averaging, the network to a"
     " linear one. The pattern was written down beforehand.",
   ),
 )

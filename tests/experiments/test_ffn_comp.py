@@ -19,6 +19,7 @@ from experiments.claims import _ffn_published as published
 from experiments.claims import _ffn_studies as studies
 from experiments.claims import catalog
 from experiments.claims._depth_studies import DEPTH
+from experiments.claims._pos_studies import ORDER
 from experiments.cohorts import cohort_key, trial_key
 from model import build
 from model.feedforward.identity import Identity
@@ -186,9 +187,24 @@ def test_the_prediction_names_every_part_on_its_own_task():
   assert not set(parts.PATTERN) & {"words"}
 
 
-def test_the_deep_stack_is_that_of_the_depth_study():
-  for arm, other in (("complete", "pre, 8"), ("no norm", "none, 8"), ("no residual", "pre, 8, no residual")):
-    assert trial_key(point(parts.PARTS, f"deep, {arm}"), {}) == trial_key(point(DEPTH, other), {})
+@pytest.mark.parametrize(
+  ("study", "arm", "own"),
+  [
+    (DEPTH, "pre, 6", "deep, complete"),
+    (DEPTH, "none, 6", "deep, no norm"),
+    (DEPTH, "pre, 6, no residual", "deep, no residual"),
+    (studies.MOD_SUM, "ReLU, modulo 16", "sum, complete"),
+    (studies.MOD_SUM, "identity, modulo 16", "sum, no network"),
+    (ORDER, "previous, sinusoidal", "order, complete"),
+    (ORDER, "previous, none", "order, no positions"),
+  ],
+)
+def test_a_part_taken_away_elsewhere_is_not_run_twice(study, arm, own):
+  assert trial_key(point(parts.PARTS, own), {}) == trial_key(point(study, arm), {})
+  assert set(parts.PARTS.grid) & set(study.grid)
+
+
+def test_attention_and_its_average_train_as_one_program():
   assert cohort_key(point(parts.PARTS, "words, no attention")) == cohort_key(point(parts.PARTS, "words, complete"))
 
 

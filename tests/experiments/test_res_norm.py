@@ -197,16 +197,16 @@ def count(arm):
 
 
 def test_arms_are_matched_in_parameters():
-  assert count("pre, 8") == count("pre, 8, no residual")
-  assert count("none, 8") == count("none, 8, scaled")
-  assert count("post, 8") / count("none, 8") == pytest.approx(1.0, abs=0.05)
+  assert count("pre, 6") == count("pre, 6, no residual")
+  assert count("none, 6") == count("none, 6, scaled")
+  assert count("post, 6") / count("none, 6") == pytest.approx(1.0, abs=0.05)
 
 
 def test_warm_up_and_scaled_weights_compile_nothing_new():
   pairs = [
-    ((studies.DEPTH, "none, 8"), (studies.DEPTH, "none, 8, scaled")),
+    ((studies.DEPTH, "none, 6"), (studies.DEPTH, "none, 6, scaled")),
     ((studies.WARM_UP, "pre, constant"), (studies.WARM_UP, "pre, warm-up")),
-    ((studies.DEPTH, "post, 2"), (studies.WARM_UP, "post, constant")),
+    ((studies.DEPTH, "pre, 2"), (studies.WARM_UP, "pre, constant")),
   ]
   for one, other in pairs:
     assert cohort_key(point(*one)) == cohort_key(point(*other))
@@ -225,7 +225,7 @@ def test_windows_lie_inside_the_grid_and_budgets_divide(plan):
 def test_steps_saved_decide_the_trials():
   """Ten steps against sixty: above; the other way round: below."""
   claim, spread = catalog.by_id("RES-2"), np.random.default_rng(0).normal(0, 0.1, 12)
-  cells = itertools.product((8, 2), (("", 10.0), (", no residual", 60.0)))
+  cells = itertools.product((6, 2), (("", 10.0), (", no residual", 60.0)))
   found = {f"pre, {layers}{name}:t90_restricted": list(steps + spread) for layers, (name, steps) in cells}
   assert outcome(claim, found) == "above"
   swapped = {
