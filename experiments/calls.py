@@ -52,13 +52,16 @@ def run(evidence: Sequence[Check | Bench], runner: Runner) -> dict[str, Samples]
   """Samples by function name; what is stored is not run again. Benches run one by one, after the checks."""
   unique = {item.run: item for item in evidence}
   found = {name: samples for name, item in unique.items() if (samples := _stored(runner.store.root, item)) is not None}
+
+  def keep(name: str, samples: Samples) -> None:
+    found[name] = dict(sorted(samples.items()))  # the order in which they will be read back
+    atomic.write_json(_path(runner.store.root, unique[name]), {"schema": 1, "run": name, "samples": samples})
+
   for kind in (Check, Bench):
     missing = [item for name, item in unique.items() if name not in found and isinstance(item, kind)]
     groups = [missing] if kind is Check else [[item] for item in missing]  # a bench must not share the machine
     for group in groups:
-      for name, samples in runner.calls([(PREFIX[kind], item.run) for item in group]).items():
-        found[name] = dict(sorted(samples.items()))  # the order in which they will be read back
-        atomic.write_json(_path(runner.store.root, unique[name]), {"schema": 1, "run": name, "samples": samples})
+      runner.calls([(PREFIX[kind], item.run) for item in group], keep)
   return found
 
 

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from model.errors import Refused
 
 VMAP_WIDTH = 16  # members per pack on an accelerator; on CPU members run one by one
 CALL_STEPS = {"experiments.checks": 300, "experiments.bench": 3000}  # what a call counts for in the progress shown
+
+Keep = Callable[[str, dict[str, list[float]]], None]  # what is done with a function's name and samples
 
 
 class Interrupted(Exception):
@@ -146,13 +148,15 @@ class Runner:
     counted = {status: found.count(status) for status in ("diverged", "stalled", "failed")}
     return {"planned": len(found), "stored": len(found) - len(self.ran), "ran": len(self.ran), **counted}
 
-  def calls(self, names: list[tuple[str, str]]) -> dict[str, dict[str, list[float]]]:
-    """Samples of functions (prefix, name) such as ("experiments.checks", "mech.shape"); failures raise RuntimeError."""
-    if not names:
-      return {}
-    self._start(len(names))
-    self.progress.plan(sum(CALL_STEPS[prefix] for prefix, _ in names))
-    return self._work([{"kind": "call", "prefix": prefix, "name": name} for prefix, name in names])
+  def calls(self, names: list[tuple[str, str]], keep: Keep) -> None:
+    """Runs functions (prefix, name) such as ("experiments.checks", "mech.shape"); failures raise RuntimeError.
+
+    `keep` gets a function's name and samples as soon as it has ended, so that nothing is lost by what comes later.
+    """
+    if names:
+      self._start(len(names))
+      self.progress.plan(sum(CALL_STEPS[prefix] for prefix, _ in names))
+      self._work([{"kind": "call", "prefix": prefix, "name": name} for prefix, name in names], keep)
 
   def _stored(self, key: str, config: Mapping[str, Any]) -> dict[str, Any] | None:
     result = self.store.result(key)
@@ -195,23 +199,21 @@ class Runner:
     jobs = self.options.jobs or len(cores)
     return cores[index % len(cores)] if 1 < jobs <= len(cores) else -1
 
-  def _work(self, requests: list[dict[str, Any]]) -> dict[str, Any]:
-    """Serves all requests; returns the samples of calls."""
+  def _work(self, requests: list[dict[str, Any]], keep: Keep = lambda name, samples: None) -> None:
+    """Serves all requests."""
     self.turns.add(requests)
-    samples: dict[str, Any] = {}
     for worker in self.workers:
       self._next(worker)
     while any(worker.request for worker in self.workers):
       worker, event = self.inbox.get()
       if worker is not None:
-        self._handle(worker, event, samples)
+        self._handle(worker, event, keep)
       if self.signal and not any(w.process.poll() is None for w in self.workers):
         raise Interrupted(self.signal)
     if self.signal:
       raise Interrupted(self.signal)
-    return samples
 
-  def _handle(self, worker: Worker, event: dict[str, Any], samples: dict[str, Any]) -> None:
+  def _handle(self, worker: Worker, event: dict[str, Any], keep: Keep) -> None:
     kind = event["event"]
     if kind == "step":
       self.progress.step(tuple(event["keys"]), event["step"])
@@ -224,7 +226,7 @@ class Runner:
     elif kind == "call_failed":
       raise RuntimeError(f"{event['name']}: {event['cause']}")
     elif kind == "called":
-      samples[event["name"]] = event["samples"]
+      keep(event["name"], event["samples"])
       self.progress.advance(CALL_STEPS[worker.request["prefix"]] if worker.request else 0)
       self._next(worker)
     elif kind in ("done", "failed"):

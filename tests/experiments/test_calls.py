@@ -1,7 +1,12 @@
-"""What a stored check depends on."""
+"""What a stored check depends on, and that what has run stays when a later one fails."""
+
+import pytest
 
 from experiments import calls
 from experiments.claim import All, Check
+from experiments.progress import Progress
+from experiments.runner import Options, Runner
+from experiments.store import Store
 
 
 def test_a_check_depends_on_the_kinds_that_it_names():
@@ -13,3 +18,15 @@ def test_a_check_depends_on_the_kinds_that_it_names():
 def test_a_bench_depends_on_what_it_measures():
   files = calls.files(calls.Bench("score.speed", All(())))
   assert {"experiments/bench/score.py", "model/attention/additive.py", "model/attention/dot.py"} <= set(files)
+
+
+def test_a_check_that_ran_is_kept_when_a_later_one_fails(tmp_path):
+  good, bad = Check("norm.placement", All(())), Check("norm.absent", All(()))
+  with pytest.raises(RuntimeError, match="absent"), Progress("calls") as progress:
+    with Runner(Store(tmp_path), Options(jobs=1), progress) as runner:
+      calls.run([good, bad], runner)
+  with Progress("calls") as progress, Runner(Store(tmp_path), Options(jobs=1), progress) as runner:
+    found = calls.run([good], runner)
+    assert not runner.workers  # nothing ran
+  assert set(found) == {"norm.placement"}
+  assert all(samples for samples in found["norm.placement"].values())
