@@ -1,7 +1,7 @@
 """The studies behind the rows on residual connections and normalization: stacks of two and of six layers.
 
 Recall of one value per query, rows of eight tokens. One layer solves the task, so that depth is a burden only. With two
-layers every wiring learned it within the budget on tuning seeds: there speed is compared and not success.
+layers both wirings learned it within the budget on tuning seeds: there speed is compared and not success.
 """
 
 from experiments.claim import Study
