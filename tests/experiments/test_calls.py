@@ -22,9 +22,12 @@ def test_a_bench_depends_on_what_it_measures():
 
 def test_a_check_that_ran_is_kept_when_a_later_one_fails(tmp_path):
   good, bad = Check("norm.placement", All(())), Check("norm.absent", All(()))
-  with pytest.raises(RuntimeError, match="absent"), Progress("calls") as progress:
-    with Runner(Store(tmp_path), Options(jobs=1), progress) as runner:
-      calls.run([good, bad], runner)
+  with (
+    pytest.raises(RuntimeError, match="absent"),
+    Progress("calls") as progress,
+    Runner(Store(tmp_path), Options(jobs=1), progress) as runner,
+  ):
+    calls.run([good, bad], runner)
   with Progress("calls") as progress, Runner(Store(tmp_path), Options(jobs=1), progress) as runner:
     found = calls.run([good], runner)
     assert not runner.workers  # nothing ran
