@@ -74,10 +74,10 @@ class Performer(Mechanism):
     if not self.orthogonal:
       return jax.random.normal(key, (self.features, self.head_dim), jnp.float32)
     blocks = -(-self.features // self.head_dim)
-    normal_NDF = jax.random.normal(key, (blocks, self.head_dim, self.head_dim), jnp.float32)
-    turned_NDF, triangle_NFF = jnp.linalg.qr(normal_NDF)
+    drawn_X = jax.random.normal(key, (blocks * self.head_dim**2,), jnp.float32)  # flat, it compiles faster
+    turned_NDF, triangle_NFF = jnp.linalg.qr(drawn_X.reshape(blocks, self.head_dim, self.head_dim))
     # Lengths depend on the triangle alone, so they are independent of the directions; signs undo a bias of the method.
-    length_NF = jnp.linalg.norm(normal_NDF, axis=1) * jnp.sign(jnp.diagonal(triangle_NFF, axis1=1, axis2=2))
+    length_NF = jnp.linalg.norm(triangle_NFF, axis=1) * jnp.sign(jnp.diagonal(triangle_NFF, axis1=1, axis2=2))
     return jnp.moveaxis(turned_NDF * length_NF[:, None], 2, 1).reshape(-1, self.head_dim)[: self.features]
 
 
