@@ -90,7 +90,8 @@ CLAIMS = (
     ),
     contradicts=("NORM-5",),
     note=f"Six layers with residuals. Minimum: a tenth more time without; never is {BUDGET} steps. Scaled: the last "
-    "matrix of every sublayer times depth^-1/2, as Fixup and ReZero do more finely; it separates the norm from mere scale.",
+    "matrix of every sublayer times depth^-1/2, as Fixup and ReZero do more finely; it separates the norm from mere "
+    "scale.",
   ),
   Claim(
     "NORM-3",
