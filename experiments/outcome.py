@@ -33,8 +33,11 @@ VALUE = r"([0-9]+(?:\.[0-9]+)?)(?=[\s,]|$)"
 NUMBER = re.compile(rf"\s*(?:\S+=|(?<!\S)){VALUE}")
 
 
-def claims_report(found, claims: Sequence[Claim], tier: str, store: Store, backend: Mapping, seconds: float) -> Report:
-  """The report of `assay reproduce`: verdicts, studies, contradictions, and the runs that did not train."""
+def claims_report(found, claims: Sequence[Claim], store: Store, head: Mapping[str, Any]) -> Report:
+  """The report of `assay reproduce`: verdicts, studies, contradictions, and the runs that did not train.
+
+  head: as `meta` gives it.
+  """
   readers: dict[str, list[str]] = {}
   for claim in claims:
     if isinstance(claim.experiment, Trial):
@@ -46,7 +49,7 @@ def claims_report(found, claims: Sequence[Claim], tier: str, store: Store, backe
     claims=[cards.claim(claim) for claim in claims],
     studies=[study_plot(done, store, readers.get(done.study.name, [])) for done in found.studies],
     contradictions=[entry for entry in catalog.contradictions() if {entry[0], entry[1]} <= chosen],
-    meta=meta(f"assay reproduce --tier={tier}", backend, seconds, tier=tier),
+    meta=head,
     outcomes=[outcome for done in found.studies for outcome in failures(done)],
   )
 

@@ -182,6 +182,7 @@ def test_what_is_stored_gives_the_same_rows_and_leaves_the_report_alone(tmp_path
   args = ["reproduce", "MECH-1", "MECH-6", "--tier=exact", "--json", f"--workdir={tmp_path / 'work'}"]
   first, report = json.loads(assay(*args).stdout), tmp_path / "work" / "report.html"
   written = report.stat().st_mtime_ns
+  assert "assay reproduce MECH-1 MECH-6 --tier=exact" in report.read_text()  # the command that makes it again
   again = json.loads(assay(*args).stdout)
   assert [row | {"run": 0} for row in again["claims"]] == [row | {"run": 0} for row in first["claims"]]
   assert report.stat().st_mtime_ns == written
