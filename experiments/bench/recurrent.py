@@ -1,8 +1,8 @@
 """Time of one layer of cells against PyTorch's, forward and backward, in float32 on one core of the CPU.
 
 Both have the same sizes and read whole rows; ours still masks padding and segments. Calls take turns, so that a
-disturbance hits both alike; the unit of an interval is a process. Where there is a C compiler PyTorch runs with MKL's
-fast paths open, which MKL keeps for Intel's CPUs.
+disturbance hits both alike; the unit of an interval is a process. On Linux with a C compiler PyTorch runs with MKL's
+fast paths open, which some versions of MKL keep for Intel's CPUs.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import math
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -44,7 +45,9 @@ def _measure(progress: Progress, processes: int) -> Iterator[dict[str, Any]]:
   found: dict[str, list[Pair]] = {kind: [] for kind in PEERS}
   device: dict[str, Any] = {}
   with _opened() as environment:
-    mkl = "MKL's fast paths " + ("open" if environment else "as it chooses them (no C compiler here)")
+    mkl = "MKL's fast paths " + (
+      "open" if environment else "as it chooses them (to open them takes Linux and a C compiler)"
+    )
     peer = mkl if importlib.util.find_spec("torch") else "PyTorch is not installed: ours alone"
     for number in range(processes):
       progress.note(f"process {number + 1} of {processes}")
@@ -90,8 +93,8 @@ def table(document: Mapping[str, Any]):
 
 @contextlib.contextmanager
 def _opened() -> Iterator[dict[str, str]]:
-  """The environment in which MKL takes its fast paths on every CPU; empty without a C compiler."""
-  compiler = shutil.which("cc")
+  """The environment in which MKL takes its fast paths on every CPU; empty without Linux or a C compiler."""
+  compiler = shutil.which("cc") if sys.platform == "linux" else None
   with tempfile.TemporaryDirectory() as folder:
     source, library = Path(folder) / "open.c", Path(folder) / "open.so"
     source.write_text(OPEN)
