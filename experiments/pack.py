@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any, NamedTuple
 
 import jax
 
-from experiments import atomic, brief
+from experiments import atomic, brief, corpora
 from experiments.cohorts import Pack
 from experiments.probes.subject import Subject
 from experiments.store import Store, number
 from model import build
+from model.errors import Refused
 from train import checkpoint, metrics
 from train.generate import generator
 from train.loop import Curves, Fitted, fit
@@ -65,7 +67,7 @@ def run(
   if split not in cohort.eval_data:
     cohort.eval_data[split] = _on_device(cohort.task.data(split))
   folder = store.cohort(pack.key) / "checkpoints"
-  start, before = _resume(cohort.whole, pack, folder, warn)
+  start, before = _resumed(cohort.whole, pack, folder, warn)
   curves: Curves = [list(curve) for curve in start[1]] if start else [[] for _ in pack.keys]
   for key, config, curve in zip(pack.keys, pack.configs, curves, strict=True):
     store.begin(key, config, curve)
@@ -98,7 +100,9 @@ def run(
   for index, key in enumerate(pack.keys):
     config = pack.configs[index]
     times = {"seconds": seconds / len(pack.keys), "step_seconds": fitted.step_seconds}
-    store.finish(key, fitted.curves[index], {**_result(cohort, config, fitted, index), **stamp(config), **times})
+    data = {"data_sha256": corpora.hashes(config)}
+    result = {**_result(cohort, config, fitted, index), **stamp(config), **times, **data}
+    store.finish(key, config, fitted.curves[index], result)
   if not keep:
     store.forget_cohort(pack.key)
   return True
@@ -107,9 +111,7 @@ def run(
 def fail(store: Store, pack: Pack, cause: str, stamp: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
   """Records that the pack's trials failed, and why; the next command tries them again."""
   for key, config in zip(pack.keys, pack.configs, strict=True):
-    store.begin(key, config, store.curve(key))
-    result = {"schema": 1, "status": "failed", "cause": cause, "steps": 0, "measures": {}, "seconds": 0.0}
-    atomic.write_json(store.trial(key) / "result.json", {**result, **stamp(config)})
+    store.fail(key, config, cause, stamp(config))
 
 
 def restore(store: Store, pack: Pack, cohort: Cohort, warn: Callable[[str], None]):
@@ -118,8 +120,18 @@ def restore(store: Store, pack: Pack, cohort: Cohort, warn: Callable[[str], None
   return (start[0], cohort.whole.members(pack.configs)) if start else None
 
 
+def _resumed(whole: Ensemble, pack: Pack, folder: Path, warn):
+  """As `_resume`; where no checkpoint can be used, they go and the trials start again."""
+  try:
+    return _resume(whole, pack, folder, warn)
+  except Refused as fault:
+    warn(f"{str(fault).partition(';')[0]}; it will run again")
+    shutil.rmtree(folder, ignore_errors=True)
+    return None, 0.0
+
+
 def _resume(whole: Ensemble, pack: Pack, folder: Path, warn):
-  if not folder.exists():
+  if checkpoint.latest(folder) is None:
     return None, 0.0
   like = jax.eval_shape(lambda: whole.init(pack.configs))
   tree, extra = checkpoint.restore(folder, like, warn=warn)
@@ -130,9 +142,9 @@ def _resume(whole: Ensemble, pack: Pack, folder: Path, warn):
 def _register(store: Store, pack: Pack) -> None:
   folder = store.cohort(pack.key)
   folder.mkdir(parents=True, exist_ok=True)
-  atomic.write_json(folder / "members.json", {"schema": 1, "cohort": pack.cohort, "trials": list(pack.keys)})
+  atomic.write_sealed(folder / "members.json", {"schema": 1, "cohort": pack.cohort, "trials": list(pack.keys)})
   with (folder / "log.txt").open("a") as log:
-    log.write(f"{len(pack.keys)} members from step {len(store.curve(pack.keys[0]))}\n")
+    log.write(f"{len(pack.keys)} members from step {len(store.written(pack.keys[0]))}\n")
 
 
 def _result(cohort: Cohort, config: Mapping[str, Any], fitted: Fitted, index: int) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from configs import override
 from experiments import compare, corpora, flags, ledger, outcome, study
-from experiments.cohorts import digest
 from experiments.progress import Progress
 from experiments.report import Comparison, Report
 from experiments.runner import Options, Runner
@@ -23,7 +22,7 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   for config in configs:
     corpora.present(config)
   root = flags.workdir(space.workdir, "compare", space.config)
-  identity = {"command": "compare", "card": space.config, "arms": digest(configs)[:16], "metric": space.metric}
+  identity = {"command": "compare", "card": space.config}
   with opened(root, identity) as store, Progress(f"compare on {space.config}") as progress:
     with Runner(store, Options(jobs=space.jobs, profile=space.profile), progress) as runner:
       done, found = compare.run(plan, space.delta, runner)

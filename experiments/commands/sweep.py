@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 from experiments import corpora, flags, outcome, sweep
-from experiments.cohorts import digest
 from experiments.progress import Progress
 from experiments.report import Report
 from experiments.runner import Options, Runner
@@ -24,7 +23,7 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   if space.dry_run:
     return _plan(space, named)
   root = flags.workdir(space.workdir, "sweep", space.config)
-  identity = {"command": "sweep", "card": space.config, "points": digest(named)[:16]}
+  identity = {"command": "sweep", "card": space.config}
   options = Options(jobs=space.jobs, profile=space.profile, rerun_stale=space.rerun == "stale")
   with opened(root, identity) as store, Progress(f"sweep {space.config}") as progress:
     with Runner(store, options, progress) as runner:
