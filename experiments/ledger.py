@@ -148,14 +148,18 @@ def read(path: Path, *, old: bool = True) -> list[Row]:
 
 def salvage(path: Path) -> tuple[list[Row], dict[int, atomic.Damaged]]:
   """The rows that are as they were written, and what is wrong with the other lines, by number."""
-  rows, faults = [], {}
+  rows, faults, seen = [], {}, set()
   try:
     found = _lines(path)
   except atomic.Damaged as damage:
     return [], {0: damage}
   for index, line in enumerate(found, 1):
     try:
-      rows.append(_entry(line, atomic.unsealed))
+      entry = _entry(line, atomic.unsealed)
+      if key(entry) in seen:
+        raise atomic.Damaged(f"a second row of {'/'.join(key(entry))}")
+      seen.add(key(entry))
+      rows.append(entry)
     except atomic.Damaged as damage:
       faults[index] = damage
   return rows, faults

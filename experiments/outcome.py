@@ -176,7 +176,11 @@ def stored(root: Path) -> dict[str, Any]:
   Raises FileNotFoundError where one of them is missing, Damaged where one was changed.
   """
   held = atomic.read_sealed(root / "report.json")
-  if atomic.sha256(atomic.read_bytes(root / "report.html")) != held.get("page"):
+  try:
+    page = atomic.sha256(atomic.read_bytes(root / "report.html"))
+  except atomic.Damaged as damage:
+    raise atomic.Damaged(f"report.html: {damage}") from damage
+  if page != held.get("page"):
     raise atomic.Damaged("report.html is not the page that was drawn")
   return held
 

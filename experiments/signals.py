@@ -1,4 +1,4 @@
-"""Signals that end a command: Ctrl-C, a polite kill, a closed terminal. At any moment, with the code that shells expect.
+"""Signals that end a command (Ctrl-C, a polite kill, a closed terminal), at any moment, with the codes shells expect.
 
 `caught` raises Interrupted where the command stands; a Runner takes over while its workers have something to save.
 """

@@ -14,7 +14,7 @@ Request = dict[str, Any]
 
 
 def keep(held: "collections.OrderedDict[str, Any]", device: str) -> None:
-  """Drops what was used least recently, where too much is held: in a worker the programs, here the knowledge of them."""
+  """Drops what was used least recently, where too much is held: in a worker programs, here the knowledge of them."""
   while len(held) > (HELD if device == "cpu" else HELD_ON_DEVICE):
     held.popitem(last=False)
 

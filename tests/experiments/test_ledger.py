@@ -179,7 +179,7 @@ def test_stale_trials_and_hand_edits_are_found(consistent, base):
     ledger.write(path, [row(base, stale=True), row(base, tier="quick")])
     path.write_text(path.read_text().replace(was, becomes, 1))
     (told,) = consistent()
-    assert "ledger.jsonl:" in told and "is damaged" in told
+    assert "is damaged" in told
 
 
 def test_the_command_line_does_not_wait_for_scipy_or_jax():
