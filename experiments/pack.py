@@ -67,7 +67,8 @@ def run(
   if split not in cohort.eval_data:
     cohort.eval_data[split] = _on_device(cohort.task.data(split))
   folder = store.cohort(pack.key) / "checkpoints"
-  start, before = _resumed(cohort.whole, pack, folder, warn)
+  codes = [stamp(config).get("code_sha256") for config in pack.configs]
+  start, before = _resumed(cohort.whole, pack, folder, warn, codes)
   curves: Curves = [list(curve) for curve in start[1]] if start else [[] for _ in pack.keys]
   for key, config, curve in zip(pack.keys, pack.configs, curves, strict=True):
     store.begin(key, config, curve)
@@ -79,7 +80,7 @@ def run(
     progress(int(new[0][-1]["step"]))
 
   def save(state, curves):
-    extra = {"curves": curves, "seconds": before + time.monotonic() - started}
+    extra = {"curves": curves, "seconds": before + time.monotonic() - started, "codes": codes}
     checkpoint.save(folder, int(state.step[0]), state, extra)
 
   fitted = fit(
@@ -120,21 +121,24 @@ def restore(store: Store, pack: Pack, cohort: Cohort, warn: Callable[[str], None
   return (start[0], cohort.whole.members(pack.configs)) if start else None
 
 
-def _resumed(whole: Ensemble, pack: Pack, folder: Path, warn):
+def _resumed(whole: Ensemble, pack: Pack, folder: Path, warn, codes: list[str | None]):
   """As `_resume`; where no checkpoint can be used, they go and the trials start again."""
   try:
-    return _resume(whole, pack, folder, warn)
+    return _resume(whole, pack, folder, warn, codes)
   except Refused as fault:
     warn(f"{str(fault).partition(';')[0]}; it will run again")
     shutil.rmtree(folder, ignore_errors=True)
     return None, 0.0
 
 
-def _resume(whole: Ensemble, pack: Pack, folder: Path, warn):
+def _resume(whole: Ensemble, pack: Pack, folder: Path, warn, codes: list[str | None] | None = None):
+  """State and curves of the newest whole checkpoint, and its seconds. Raises Refused for one of other code."""
   if checkpoint.latest(folder) is None:
     return None, 0.0
   like = jax.eval_shape(lambda: whole.init(pack.configs))
   tree, extra = checkpoint.restore(folder, like, warn=warn)
+  if codes is not None and extra.get("codes", codes) != codes:
+    raise Refused(f"the checkpoint in {folder} was made by other code; start again")
   curves = [[{name: number(value) for name, value in row.items()} for row in rows] for rows in extra["curves"]]
   return (tree, curves), float(extra["seconds"])
 

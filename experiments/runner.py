@@ -58,13 +58,17 @@ class Worker:
     threading.Thread(target=self._drain, daemon=True).start()
 
   def _listen(self, inbox: queue.SimpleQueue) -> None:
-    for line in self.process.stdout or ():
-      with contextlib.suppress(json.JSONDecodeError):  # torn off: its worker is lost, which is told next
-        inbox.put((self, json.loads(line)))
+    assert self.process.stdout is not None
+    with self.process.stdout as said:
+      for line in said:
+        with contextlib.suppress(json.JSONDecodeError):  # torn off: its worker is lost, which is told next
+          inbox.put((self, json.loads(line)))
     inbox.put((self, {"event": "ended", "code": self.process.wait()}))
 
   def _drain(self) -> None:
-    self.noise.extend(self.process.stderr or ())
+    assert self.process.stderr is not None
+    with self.process.stderr as noise:
+      self.noise.extend(noise)
 
   def send(self, request: dict[str, Any]) -> None:
     self.request = request
@@ -76,7 +80,8 @@ class Worker:
 
   def close(self) -> None:
     if self.process.stdin and not self.process.stdin.closed:
-      self.process.stdin.close()
+      with contextlib.suppress(BrokenPipeError):  # what it did not read is of no use to it any more
+        self.process.stdin.close()
 
 
 class Runner:
@@ -206,6 +211,7 @@ class Runner:
         return event
       if event["event"] == "refused":
         raise Refused(event["message"])
+      hired.close()
       self.workers.remove(hired)
       if attempt < TRIES:
         self.progress.warn(f"a worker did not start ({_ending(event['code'])}); another one is tried")
@@ -268,6 +274,7 @@ class Runner:
     lost, worker.request = worker.request, None
     if self.signal:
       return
+    worker.close()
     self.workers.remove(worker)
     self.turns.drop(worker)
     if lost is None:
