@@ -93,7 +93,7 @@ def ends_alike(tmp_path, signals, seed, early):
   (tmp_path / "again").mkdir()
   assert assay(*sweep(tmp_path / "again")).returncode == 0
   whole, expected = time.monotonic() - began, fingerprint(tmp_path / "calm" / "work")
-  hits, folder = 0, 0
+  hits, folder, root = 0, 0, tmp_path
   while hits < signals:
     root = tmp_path / f"harried-{folder}"
     root.mkdir(exist_ok=True)

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -69,7 +70,7 @@ def work(whole, tmp_path):
 def everything(root):
   """All that the commands would take from the workdir, None for what they would not."""
   held = Store(root)
-  found = {f"result {key}": held.result(key) for key in KEYS}
+  found: dict[str, Any] = {f"result {key}": held.result(key) for key in KEYS}
   for key in KEYS:
     for read in (held.curve, held.config):
       found[f"{read.__name__} {key}"] = None
