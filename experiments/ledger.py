@@ -8,6 +8,7 @@ from typing import Any
 
 from experiments import atomic, digest
 from experiments.claim import Claim
+from experiments.looks import Look
 from experiments.verdict import VERDICTS
 
 SCHEMA = 1
@@ -70,6 +71,7 @@ def row(
   data_sha256: Mapping[str, str] | None = None,
   trials: Iterable[str] = (),
   stale: bool = False,
+  look: Look | None = None,
   versions: Mapping[str, str] | None = None,
   run: Mapping[str, object] | None = None,
 ) -> Row:
@@ -100,6 +102,7 @@ def row(
     "data_sha256": dict(data_sha256 or {}),
     "trials": sorted(trials),
     "stale": stale,
+    "look": look and {"number": look.number, "of": look.of, "n": look.n, "level": look.whole},
     "versions": dict(versions or {}),
     "run": dict(run or {}),
   }
@@ -156,12 +159,13 @@ def write(path: Path, rows: Iterable[Mapping]) -> None:
 def combine(old: Iterable[Mapping], new: Iterable[Mapping]) -> list[Row]:
   """New rows take the place of old ones with their key; another config for a key is one more configuration tried.
 
-  An untested row never displaces a verdict, and goes once its claim has one at any tier.
+  An untested row never displaces a verdict, and goes once its claim has one at any tier. An early look never displaces
+  a later one at the same seeds by the same code.
   """
   rows = {key(r): dict(r) for r in old}
   for fresh in new:
     held = rows.get(key(fresh))
-    if held and fresh["verdict"] == "untested" != held["verdict"]:
+    if held and (fresh["verdict"] == "untested" != held["verdict"] or _looked_less(fresh, held)):
       continue
     tried = fresh["configs_tried"]
     if held:
@@ -169,6 +173,12 @@ def combine(old: Iterable[Mapping], new: Iterable[Mapping]) -> list[Row]:
     rows[key(fresh)] = {**fresh, "configs_tried": tried}
   decided = {r["id"] for r in rows.values() if r["verdict"] != "untested"}
   return sorted((r for r in rows.values() if r["verdict"] != "untested" or r["id"] not in decided), key=key)
+
+
+def _looked_less(fresh: Mapping, held: Mapping) -> bool:
+  """Whether `held` is the same row at a later look."""
+  numbers = [(row.get("look") or {}).get("number", 1) for row in (fresh, held)]
+  return numbers[0] < numbers[1] and all(fresh[name] == held[name] for name in ("config_sha256", "code_sha256"))
 
 
 def merge(workdir: Path, path: Path | None = None) -> list[Row]:
