@@ -8,7 +8,6 @@ from typing import Any
 
 from experiments import atomic, digest
 from experiments.claim import Claim
-from experiments.looks import Look
 from experiments.verdict import VERDICTS
 
 SCHEMA = 1
@@ -71,7 +70,7 @@ def row(
   data_sha256: Mapping[str, str] | None = None,
   trials: Iterable[str] = (),
   stale: bool = False,
-  look: Look | None = None,
+  look: Mapping[str, Any] | None = None,
   versions: Mapping[str, str] | None = None,
   run: Mapping[str, object] | None = None,
 ) -> Row:
@@ -102,7 +101,7 @@ def row(
     "data_sha256": dict(data_sha256 or {}),
     "trials": sorted(trials),
     "stale": stale,
-    "look": look and {"number": look.number, "of": look.of, "n": look.n, "level": look.whole},
+    "look": dict(look) if look else None,
     "versions": dict(versions or {}),
     "run": dict(run or {}),
   }

@@ -39,6 +39,11 @@ class Look(NamedTuple):
     return self.level * 2 ** min(self.n, ENUMERATED) * (1 + RELATIVE) >= 1
 
   @property
+  def record(self) -> dict[str, float]:
+    """What a row keeps of its look."""
+    return {"number": self.number, "of": self.of, "n": self.n, "level": self.whole}
+
+  @property
   def last(self) -> bool:
     return self.number == self.of
 
@@ -77,7 +82,8 @@ def _nominal(sums_P, mass_P, step: float, n: int, allowed: float) -> float:
   """The level at n seeds whose bound is crossed now, and was not before, with probability `allowed`."""
   size = math.sqrt(n)
   excess = lambda z: math.log(max(_beyond(z * size, sums_P, mass_P, step), 1e-300)) - math.log(allowed)  # noqa: E731
-  return float(special.ndtr(-optimize.brentq(excess, -REACH, REACH, xtol=1e-10)))
+  found = optimize.brentq(excess, -REACH, REACH, xtol=1e-10)
+  return float(special.ndtr(-float(found)))  # pyright: ignore[reportArgumentType] two results only when asked for
 
 
 def _attained(level: float, n: int) -> float:

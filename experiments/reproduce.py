@@ -210,7 +210,7 @@ def _trial_row(claim: Claim, tier: str, config_sha256: str, seen: Seen) -> dict[
     data_sha256=study.corpora.hashes(arms[0].config),
     trials=[key for arm in arms for key in arm.keys],
     stale=any(_stale(arm) for arm in arms),
-    look=look,
+    look=look.record,
     versions=stamp.versions(),
     run={
       "device_name": results[0].get("device_name", ""),

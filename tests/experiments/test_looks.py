@@ -161,7 +161,7 @@ def test_further_seeds_follow_the_largest_of_the_study():
 def test_an_early_look_never_displaces_a_later_one_of_the_same_code():
   decided = {"verdict": "reproduced", "condition": None, "reason": "", "tests": []}
   first, second, _ = looks.schedule(12, 0.05)
-  early, late = (ledger.row(CLEAR, "small", "cpu", decided, look=look) for look in (first, second))
+  early, late = (ledger.row(CLEAR, "small", "cpu", decided, look=look.record) for look in (first, second))
   assert ledger.combine([late], [early])[0]["look"]["number"] == 2
   assert ledger.combine([early], [late])[0]["look"]["number"] == 2
   assert ledger.combine([late], [early | {"code_sha256": "other"}])[0]["look"]["number"] == 1
