@@ -169,7 +169,8 @@ def combine(old: Iterable[Mapping], new: Iterable[Mapping]) -> list[Row]:
     tried = fresh["configs_tried"]
     if held:
       tried = max(tried, held["configs_tried"] + (held["config_sha256"] != fresh["config_sha256"]))
-    rows[key(fresh)] = {**fresh, "configs_tried": tried}
+    kept = {"replications": held["replications"]} if held and "replications" in held else {}
+    rows[key(fresh)] = {**kept, **fresh, "configs_tried": tried}
   decided = {r["id"] for r in rows.values() if r["verdict"] != "untested"}
   return sorted((r for r in rows.values() if r["verdict"] != "untested" or r["id"] not in decided), key=key)
 
@@ -181,9 +182,13 @@ def _looked_less(fresh: Mapping, held: Mapping) -> bool:
 
 
 def merge(workdir: Path, path: Path | None = None) -> list[Row]:
-  """Merge WORKDIR/ledger.jsonl into the committed file and return all its rows."""
+  """Merge WORKDIR/ledger.jsonl, and what WORKDIR/replications.jsonl says of rows, into the committed file."""
+  from experiments import replication
+
   path = path or committed()
   rows = combine(read(path), read(workdir / "ledger.jsonl"))
+  again = {key(r): r for r in read(workdir / "replications.jsonl")}
+  rows = [replication.with_entry(r, replication.entry(r, again[key(r)])) if key(r) in again else r for r in rows]
   write(path, rows)
   return rows
 
