@@ -7,18 +7,28 @@ import functools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from configs import override
 from experiments import corpora
 from experiments.claim import Study
 from experiments.cohorts import canonical, trial_key
-from experiments.runner import Runner
 
 GROWTH = 3.0  # a best rate on the grid's edge grows the grid by this factor, for all arms alike
 GROWTHS = 3  # at most; an arm that is still best on the edge says so in its row
 
 Result = dict[str, Any]
+
+
+class Runner(Protocol):
+  """What runs trials: `experiments.runner`, or whatever else answers with their results."""
+
+  def trials(self, points: Mapping[str, Mapping[str, Any]]) -> dict[str, Result]:
+    """Results by key."""
+    ...
+
+  def expect(self, steps: int) -> None:
+    """Is told how many training steps will be asked for later."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from experiments import atomic, cards, digest, ledger
+from experiments import atomic, calibrate, cards, digest, ledger
 from experiments.claims import catalog
 from experiments.report import page
 from model.errors import Refused
@@ -13,9 +13,13 @@ from model.errors import Refused
 def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   """Carries out one action; `check` ends with 4 when it finds a difference."""
   if space.action == "merge":
-    found = ("ledger.jsonl", "replications.jsonl")
+    found = ("ledger.jsonl", "replications.jsonl", "calibration.json")
     if not space.workdir or not any((Path(space.workdir) / name).is_file() for name in found):
-      raise Refused(f"ledger merge needs the workdir of a finished reproduce or replicate; received {space.workdir}")
+      needs = "the workdir of a finished reproduce, replicate or calibrate"
+      raise Refused(f"ledger merge needs {needs}; received {space.workdir}")
+    calibrated = calibrate.read(Path(space.workdir) / "calibration.json")
+    if calibrated:
+      calibrate.write(calibrate.committed(), calibrated)
     rows = ledger.merge(Path(space.workdir))
     _render(rows)
     return {"schema": 1, "rows": len(rows)}, 0

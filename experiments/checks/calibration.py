@@ -71,7 +71,8 @@ def comparisons(first: int, count: int, times: float) -> Samples:
 class Laboratory:
   """Runs trials as `experiments.runner` does, but in this process, many at once, and keeps nothing on disk."""
 
-  def __init__(self):
+  def __init__(self, members: int | None = None):
+    self.members = members or MEMBERS
     self.prepared: dict[str, tuple[Ensemble, Callable]] = {}
 
   def expect(self, steps: int) -> None:
@@ -84,8 +85,8 @@ class Laboratory:
       cohorts.setdefault((cohort_key(config), config["eval"]["split"]), []).append(key)
     found = {}
     for (cohort, _), keys in cohorts.items():
-      for start in range(0, len(keys), MEMBERS):
-        some = keys[start : start + MEMBERS]
+      for start in range(0, len(keys), self.members):
+        some = keys[start : start + self.members]
         found |= zip(some, self._results(cohort, [points[key] for key in some]), strict=True)
     return found
 
@@ -93,7 +94,7 @@ class Laboratory:
     if cohort not in self.prepared:
       self.prepared[cohort] = _prepare(configs[0])
     whole, draw = self.prepared[cohort]
-    padded = [*configs, *[configs[-1]] * (-len(configs) % MEMBERS)]  # one shape is one compile
+    padded = [*configs, *[configs[-1]] * (-len(configs) % self.members)]  # one shape is one compile
     data = {split: whole.task.data(split) for split in ("train", configs[0]["eval"]["split"])}
     start = draw(whole.members(padded)), [[] for _ in padded]
     fitted = loop.fit(whole, padded, data["train"], data[configs[0]["eval"]["split"]], start=start)
