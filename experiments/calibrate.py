@@ -8,31 +8,23 @@ a pilot on comparisons of its own.
 
 import datetime
 import itertools
-import json
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from experiments import atomic, calls, digest, looks, stamp
+from experiments import calibration, calls, looks, stamp
 from experiments.claim import Bound, Check
 from experiments.runner import Runner
 
-FUNCTION, BLOCK = "calibration.comparisons", 25  # comparisons that a worker makes at a time
+FUNCTION, BLOCK = "known_arms.comparisons", 25  # comparisons that a worker makes at a time
 EFFECTS = (1.0, 1.2, 1.66)  # in standard deviations of the paired differences
 PILOT, FACTORS = 50, (2.0, 3.0, 4.0, 6.0, 9.0)  # comparisons for each handicap, and the handicaps tried
 SURE = 0.975  # with which chance alone stays within what is allowed
 LEVEL, REPORTING = 0.05, 12  # as the comparisons have them
-# What decides a row, whatever trained it: another text of these files is another protocol.
-RULES = tuple(
-  f"experiments/{name}.py" for name in ("assess", "checks/calibration", "looks", "stats", "study", "verdict")
-)
-
 Samples = dict[str, list[float]]
-Document = dict[str, Any]
 
 
-def run(count: int, runner: Runner) -> Document:
+def run(count: int, runner: Runner) -> calibration.Document:
   """Pilot, comparisons of equal arms, and a third as many with each handicap; what is stored is not run again."""
   equal, each = range(count), math.ceil(count / 3)
   pilot = [range(count + i * PILOT, count + (i + 1) * PILOT) for i in range(len(FACTORS))]
@@ -96,7 +88,9 @@ def allowed(count: int, level: float = LEVEL) -> int:
   return next(hits for hits in range(count + 1) if special.bdtr(hits, count, level) >= SURE)
 
 
-def _document(null: Samples, power: list[Document], pilot: list[tuple[float, float]], runner: Runner) -> Document:
+def _document(
+  null: Samples, power: list[calibration.Document], pilot: list[tuple[float, float]], runner: Runner
+) -> calibration.Document:
   shares, most = _shares(null), allowed(len(null["above"]))
   return {
     "schema": 1,
@@ -106,50 +100,7 @@ def _document(null: Samples, power: list[Document], pilot: list[tuple[float, flo
     "passed": max(shares["above"], shares["below"]) <= most,
     "power": power,
     "pilot": [{"times": times, "effect": effect} for times, effect in pilot],
-    "code_sha256": digest.code_sha256(RULES),
+    "code_sha256": calibration.rules(),
     "versions": stamp.versions(),
     "run": {"date": datetime.date.today().isoformat(), "device_name": runner.backend.get("device_name", "")},
   }
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The document, in a workdir and committed
-
-
-def committed() -> Path:
-  """Where this repository keeps its calibration."""
-  return Path(__file__).resolve().parent / "calibration.json"
-
-
-def write(path: Path, document: Mapping[str, Any]) -> None:
-  """Replaces the document."""
-  atomic.write_json(path, document, indent=1)
-
-
-def read(path: Path) -> Document | None:
-  """The document, None where there is none."""
-  return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
-def stale(document: Mapping[str, Any]) -> bool:
-  """Whether the rules have changed since."""
-  return document["code_sha256"] != digest.code_sha256(RULES)
-
-
-def told(document: Mapping[str, Any]) -> list[str]:
-  """What it found, a sentence each."""
-  null, level = document["null"], document["level"]
-  sizes = ", ".join(str(n) for n in document["looks"])
-  lines = [
-    f"Of {null['comparisons']} comparisons of two equal arms, each with its own trainings, tuning and looks at {sizes} "
-    f"seeds, {null['above']} found the first arm better and {null['below']} worse, at a level of {level:g} each way; "
-    f"chance allows {null['allowed']}: {'the level is kept' if document['passed'] else 'the level is NOT kept'}.",
-  ]
-  for entry in document["power"]:
-    share = entry["above"] / entry["comparisons"]
-    by_look = ", ".join(f"{hits / entry['comparisons']:.2f}" for hits in entry["above_by_look"])
-    lines.append(
-      f"A difference of {entry['effect']:.2f} standard deviations (aimed at {entry['target']:g}) was found in "
-      f"{share:.2f} of {entry['comparisons']} comparisons (by look: {by_look})."
-    )
-  return lines

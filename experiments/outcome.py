@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import atomic, cards, ledger, stamp
+from experiments import atomic, calibration, cards, ledger, stamp
 from experiments.claim import Claim, Trial
 from experiments.claims import catalog
 from experiments.cohorts import digest
@@ -42,14 +42,14 @@ def claims_report(found, claims: Sequence[Claim], store: Store, head: Mapping[st
   for claim in claims:
     if isinstance(claim.experiment, Trial):
       readers.setdefault(claim.experiment.study.name, []).append(claim.id)
-  chosen = {claim.id for claim in claims}
+  chosen, known = {claim.id for claim in claims}, calibration.read(calibration.committed())
   return Report(
     title="Claims about attention, assayed",
     rows=found.rows,
     claims=[cards.claim(claim) for claim in claims],
     studies=[study_plot(done, store, readers.get(done.study.name, [])) for done in found.studies],
     contradictions=[entry for entry in catalog.contradictions() if {entry[0], entry[1]} <= chosen],
-    meta=head,
+    meta=dict(head) | ({"calibration": " ".join(calibration.told(known))} if known else {}),
     outcomes=[outcome for done in found.studies for outcome in failures(done)],
   )
 
@@ -154,6 +154,7 @@ def fingerprint(rows: Sequence[Mapping[str, Any]], claims: Sequence[Claim], tier
       "rows": [{name: value for name, value in row.items() if name != "run"} for row in rows],
       "claims": [cards.claim(claim) for claim in claims],
       "tier": tier,
+      "calibration": calibration.read(calibration.committed()),
       "drawn by": [hashlib.sha256(path.read_bytes()).hexdigest() for path in drawing],
     }
   )

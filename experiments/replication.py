@@ -16,7 +16,7 @@ from experiments.claim import TIERS, Claim, Study, Trial
 from model.errors import Refused
 
 MOST = 100  # seeds that one replication takes at most: tuning, then reporting up to the last look
-AGREES, OPEN, CONTRADICTS = "agrees", "open", "contradicts"
+ANSWERS = AGREES, OPEN, CONTRADICTS = "agrees", "open", "contradicts"
 
 Row = Mapping[str, Any]
 

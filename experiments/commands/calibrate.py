@@ -9,7 +9,7 @@ from experiments import flags
 
 def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   """Runs the comparisons and writes WORKDIR/calibration.json; ends with 3 when the level is not kept."""
-  from experiments import calibrate
+  from experiments import calibrate, calibration
   from experiments.progress import Progress
   from experiments.runner import Options, Runner
   from experiments.store import opened
@@ -21,8 +21,8 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
     with Progress("calibrate") as progress, Runner(store, options, progress) as runner:
       document = calibrate.run(space.comparisons, runner)
     document["run"]["seconds"] = round(time.monotonic() - started, 1)
-    calibrate.write(root / "calibration.json", document)
+    calibration.write(root / "calibration.json", document)
   if not space.json:
-    print("\n".join(calibrate.told(document)))
+    print("\n".join(calibration.told(document)))
   print(f"`assay ledger merge {root}` keeps it beside the ledger", file=sys.stderr)
   return document | {"workdir": str(root)}, 0 if document["passed"] else 3

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from experiments import atomic, calibrate, cards, digest, ledger
+from experiments import atomic, calibration, cards, digest, ledger
 from experiments.claims import catalog
 from experiments.report import page
 from model.errors import Refused
@@ -17,9 +17,9 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
     if not space.workdir or not any((Path(space.workdir) / name).is_file() for name in found):
       needs = "the workdir of a finished reproduce, replicate or calibrate"
       raise Refused(f"ledger merge needs {needs}; received {space.workdir}")
-    calibrated = calibrate.read(Path(space.workdir) / "calibration.json")
+    calibrated = calibration.read(Path(space.workdir) / "calibration.json")
     if calibrated:
-      calibrate.write(calibrate.committed(), calibrated)
+      calibration.write(calibration.committed(), calibrated)
     rows = ledger.merge(Path(space.workdir))
     _render(rows)
     return {"schema": 1, "rows": len(rows)}, 0
@@ -46,7 +46,7 @@ def _items() -> list[dict[str, Any]]:
 
 def _render(rows) -> None:
   items, (ledger_page, readme) = _items(), _pages()
-  atomic.write_text(ledger_page, page.ledger_markdown(rows, items))
+  atomic.write_text(ledger_page, page.ledger_markdown(rows, items, calibration.read(calibration.committed())))
   atomic.write_text(readme, ledger.with_digest(readme.read_text(), page.readme_digest(rows, items)))
 
 
@@ -54,6 +54,6 @@ def _check() -> list[str]:
   items, (ledger_page, readme) = _items(), _pages()
   return ledger.check(
     [item["id"] for item in items],
-    page=(ledger_page, lambda rows: page.ledger_markdown(rows, items)),
+    page=(ledger_page, lambda rows: page.ledger_markdown(rows, items, calibration.read(calibration.committed()))),
     readme=(readme, lambda rows: page.readme_digest(rows, items)),
   )

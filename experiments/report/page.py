@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
 from experiments import ledger, replication
+from experiments.calibration import told
 from experiments.report import numbers, verdicts
 from experiments.report.build import environment
 from model.errors import Refused
@@ -27,10 +28,11 @@ UNTESTED = 12  # rows without a verdict that the terminal still lists one by one
 HEADLINES = 12  # rows that the README shows unless it names its own
 
 
-def ledger_markdown(rows: Sequence[Mapping], claims: Sequence[Mapping]) -> str:
+def ledger_markdown(rows: Sequence[Mapping], claims: Sequence[Mapping], calibration: Mapping | None = None) -> str:
   """LEDGER.md: every row of every claim by group, then the claims without a verdict.
 
-  Nothing of `run` is shown, so that honest reruns give the same page.
+  `calibration` is what `assay calibrate` found, where it was run. Nothing of `run` is shown, so that honest reruns give
+  the same page.
   """
   items, judged = _items(claims), [row for row in rows if row["verdict"] != "untested"]
   names = dict.fromkeys([verdicts.group(key) for key in (*items, *sorted(row["id"] for row in judged))])
@@ -51,6 +53,8 @@ def ledger_markdown(rows: Sequence[Mapping], claims: Sequence[Mapping]) -> str:
     meanings=verdicts.MEANINGS,
     groups=groups,
     untested=_untested(rows, items),
+    calibration=[numbers.plain(text) for text in told(calibration)] if calibration else [],
+    replicated=_replicated(judged),
   )
   return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
@@ -141,6 +145,12 @@ def _counts(rows: Sequence[Mapping], items: Mapping) -> dict[str, int]:
   """Claims per verdict, one row each; a claim without a row is untested."""
   best = verdicts.per_claim(rows)
   return verdicts.counts([best.get(key, {}) for key in dict.fromkeys((*items, *best))])
+
+
+def _replicated(rows: Sequence[Mapping]) -> str:
+  """`19 agrees, 1 open`: the answers of all replications of these rows; "" without any."""
+  answers = [replication.agreement(row, one) for row in rows for one in row.get("replications") or ()]
+  return ", ".join(f"{answers.count(answer)} {answer}" for answer in replication.ANSWERS if answer in answers)
 
 
 def _summary(counts: Mapping[str, int]) -> str:

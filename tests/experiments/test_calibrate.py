@@ -5,16 +5,16 @@ import math
 import pytest
 
 from configs import override
-from experiments import calibrate, pack, study, work
-from experiments.checks import calibration
+from experiments import calibrate, calibration, pack, study, work
+from experiments.checks import known_arms
 from experiments.cohorts import packs
 from experiments.store import Store
 
 
 def test_a_training_is_the_one_that_a_worker_would_make(tmp_path):
-  plan = calibration._plan(3, "twin", 2.0)
-  config = study.point(plan, calibration.TIER, "twin", lr=1e-2, seed=7, split="test")
-  ours = calibration.Laboratory(members=2).trials({"key": config})["key"]
+  plan = known_arms._plan(3, "twin", 2.0)
+  config = study.point(plan, known_arms.TIER, "twin", lr=1e-2, seed=7, split="test")
+  ours = known_arms.Laboratory(members=2).trials({"key": config})["key"]
   store, one = Store(tmp_path), packs({"key": config}, 1)[0]
   assert pack.run(store, one, pack.prepare(config), stamp=lambda config: {})
   theirs = store.result("key")
@@ -27,7 +27,7 @@ def test_no_two_arms_of_any_comparison_share_a_seed():
   seen = set()
   for number in range(50):
     for arm in ("dot", "twin"):
-      plan = calibration._plan(number, arm, 1.0)
+      plan = known_arms._plan(number, arm, 1.0)
       mine = {*plan.tuning, *study.seeds(plan, 48)}
       assert len(mine) == 51
       assert not mine & seen
@@ -36,20 +36,20 @@ def test_no_two_arms_of_any_comparison_share_a_seed():
 
 def test_equal_arms_are_equal_and_a_twin_differs_in_its_scale_alone():
   def config(arm, times):
-    plan = calibration._plan(0, arm, times)
+    plan = known_arms._plan(0, arm, times)
     return override.resolve(override.load(plan.card, dict(plan.arms[arm])))
 
   assert config("dot", 1.0) == config("twin", 1.0)
   other = config("twin", 3.0)
-  assert other["model"]["attention"].pop("scale") == pytest.approx(3 * calibration.SCALE)
+  assert other["model"]["attention"].pop("scale") == pytest.approx(3 * known_arms.SCALE)
   same = config("dot", 3.0)
-  assert same["model"]["attention"].pop("scale") == pytest.approx(calibration.SCALE)
+  assert same["model"]["attention"].pop("scale") == pytest.approx(known_arms.SCALE)
   assert other == same
 
 
 def test_a_call_with_arguments_reaches_its_function(monkeypatch):
-  monkeypatch.setattr(calibration, "MEMBERS", 12)
-  found = work.call("calibration.comparisons(first=0, count=1, times=9.0)", "experiments.checks")
+  monkeypatch.setattr(known_arms, "MEMBERS", 12)
+  found = work.call("known_arms.comparisons(first=0, count=1, times=9.0)", "experiments.checks")
   assert {name: len(values) for name, values in found.items()} == dict.fromkeys(
     ("above", "below", "look", "effect", "spread", "one_rate"), 1
   )
@@ -80,7 +80,7 @@ def test_a_level_that_is_not_kept_is_told(tmp_path, every, passed):
   document = calibrate.run(1000, runner)
   assert document["passed"] is passed
   assert document["null"]["allowed"] == 64
-  assert ("is kept" if passed else "NOT kept") in calibrate.told(document)[0]
+  assert ("is kept" if passed else "NOT kept") in calibration.told(document)[0]
 
 
 def test_handicaps_are_read_off_the_pilot(tmp_path):
@@ -93,7 +93,7 @@ def test_handicaps_are_read_off_the_pilot(tmp_path):
 
 def test_another_rule_makes_a_calibration_stale(tmp_path, monkeypatch):
   document = calibrate.run(3, Fake(tmp_path, math.log, lambda number, times: False))
-  calibrate.write(tmp_path / "calibration.json", document)
-  assert not calibrate.stale(calibrate.read(tmp_path / "calibration.json"))
-  monkeypatch.setattr(calibrate, "RULES", calibrate.RULES[:-1])
-  assert calibrate.stale(document)
+  calibration.write(tmp_path / "calibration.json", document)
+  assert not calibration.stale(calibration.read(tmp_path / "calibration.json"))
+  monkeypatch.setattr(calibration, "RULES", calibration.RULES[:-1])
+  assert calibration.stale(document)
