@@ -155,6 +155,8 @@ def _shape_complaints(flat: Mapping) -> Iterator[str]:
     yield f"model.kv_heads={kv_heads} does not divide model.heads={heads}; choose a divisor, or 0 for as many"
   if "q" in tie and kv_heads not in (0, heads):
     yield f"model.tie={tie} with kv_heads={kv_heads} and heads={heads}: sharing the query needs model.kv_heads=0"
+  if flat["model.wiring.eps"] <= 0:
+    yield f"model.wiring.eps={flat['model.wiring.eps']} lets a constant row divide by zero; allowed: above 0"
   if "v" in tie and value_dim not in (0, head_dim):
     yield f"model.tie={tie} with value_dim={value_dim} and head_dim={head_dim}: sharing values needs model.value_dim=0"
 

@@ -29,6 +29,7 @@ class Wiring:
   norm: str = "pre"
   residual: bool = True
   order: str = "af"
+  eps: float = 1e-6  # what every norm adds to the variance
 
   def plan(self, depth: int) -> tuple[tuple[str, int], ...]:
     """(letter, layer) for each sublayer of a stack."""
@@ -104,10 +105,10 @@ class Block(nnx.Module):
       raise Refused(f"wiring.order={self.wiring.order!r}: p has no place for cross-attention; use af, fa or aaff")
     feedforward = build.make("feedforward", settings["feedforward"], width=width)
     self.feedforward = None if getattr(feedforward, "absent", False) else feedforward
-    normed = self.wiring.norm != "none"
-    self.attention_norm = LayerNorm(width) if normed else None
-    self.cross_norm = LayerNorm(width) if normed and cross else None
-    self.feedforward_norm = LayerNorm(width) if normed and self.feedforward is not None else None
+    normed, eps = self.wiring.norm != "none", self.wiring.eps
+    self.attention_norm = LayerNorm(width, eps=eps) if normed else None
+    self.cross_norm = LayerNorm(width, eps=eps) if normed and cross else None
+    self.feedforward_norm = LayerNorm(width, eps=eps) if normed and self.feedforward is not None else None
 
   def __call__(self, x_BTM, see: See, *, caches=(None, None), key=None, **place):
     """The layer alone, in its wiring's order; returns (y_BTM, caches). place: further fields of Place."""

@@ -8,6 +8,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import math
 import numbers
 import sys
 import types
@@ -44,7 +45,7 @@ DEFAULTS: dict[str, Any] = {
   "dropout": 0.0,
   "direction": "forward",
   "reads": "none",
-  "wiring": {"norm": "pre", "residual": True, "order": "af"},
+  "wiring": {"norm": "pre", "residual": True, "order": "af", "eps": 1e-6},
   "attention": {"kind": "dot"},
   "position": {"kind": "none"},
   "feedforward": {"kind": "relu"},
@@ -180,6 +181,8 @@ def _check_shape(settings: Mapping[str, Any]) -> None:
     raise Refused(f"model.tie={settings['tie']} needs kv_heads equal to heads={heads}, got {kv_heads}; use kv_heads=0")
   if not 0 <= settings["dropout"] < 1:
     raise Refused(f"model.dropout={settings['dropout']} is not in [0, 1)")
+  if not 0 < settings["wiring"]["eps"] < math.inf:
+    raise Refused(f"model.wiring.eps={settings['wiring']['eps']} is not above 0; use 1e-6, or 1e-5 as PyTorch does")
 
 
 def _folder(family: str, package: str) -> str:

@@ -130,7 +130,7 @@ class Heads(nnx.Module):
     if position is None:
       return q_BTKGD
     B, T, K, G, D = q_BTKGD.shape
-    return position.rotate(q_BTKGD.reshape(B, T, K * G, D), where).reshape(q_BTKGD.shape)
+    return self.mechanism.turn(q_BTKGD.reshape(B, T, K * G, D), where, position).reshape(q_BTKGD.shape)
 
   def _keys_values(self, memory_BSM, where, position):
     found = [self._key_value(memory_BSM, where, position, _suffix(view)) for view in range(self.mechanism.views)]
@@ -147,7 +147,8 @@ class Heads(nnx.Module):
       v_BSKD = memory_BSM.reshape(*memory_BSM.shape[:2], self.kv_heads, self.value_dim)
     else:
       v_BSKD = self._apply("value" + suffix, memory_BSM) if self.tie in ("none", "qk") else k_BSKD
-    return (k_BSKD if position is None else position.rotate(k_BSKD, where)), v_BSKD  # values carry no rotation
+    # Values carry no rotation.
+    return (k_BSKD if position is None else self.mechanism.turn(k_BSKD, where, position)), v_BSKD
 
   def _apply(self, name, x_BTM):
     kernel = getattr(self, name)[...].astype(x_BTM.dtype)

@@ -29,15 +29,22 @@ class Stack(nnx.Module):
     if not settings["itself"]:
       rule = rule & ~window(1)
     self.rule = rule & recent(self.segment, self.memory) if self.segment else rule
-    self.position = build.make(
-      "position", settings["position"], width=width, heads=heads, head_dim=settings["head_dim"] or width // heads
-    )
+    sizes = {"width": width, "heads": heads, "head_dim": settings["head_dim"] or width // heads}
+    make = lambda: build.make("position", settings["position"], **sizes)  # noqa: E731
+    self.position = make()
+    further = [self.position.another(make) for _ in range(1, settings["depth"])]
+    # Of the layers above the first, where each has its own; sorts behind `position`, where what is shared stays.
+    self.positions = None if all(one is self.position for one in further) else nnx.List(further)
     self.dropout = Dropout(settings["dropout"]) if settings["dropout"] > 0 else None
     self.layers = nnx.List(Block(settings, layer=layer, cross=cross) for layer in range(settings["depth"]))
     self.plan = self.layers[0].wiring.plan(settings["depth"])
-    self.norm = LayerNorm(width) if settings["wiring"]["norm"] == "pre" else None
+    self.norm = LayerNorm(width, eps=settings["wiring"]["eps"]) if settings["wiring"]["norm"] == "pre" else None
     for block in self.layers:
       block.attention.mechanism.admit(self.position, self.rule)
+
+  def scheme(self, layer: int):
+    """The position scheme of a layer."""
+    return self.position if layer == 0 or self.positions is None else self.positions[layer - 1]
 
   def names(self, layer: int) -> tuple[str, str]:
     """What self- and cross-attention of a layer are called in records."""
@@ -77,7 +84,8 @@ class Stack(nnx.Module):
       # With a carry, heads.py puts the cache's own Where in the place of the keys'.
       cross_see = See(where, where if memory_where is None else memory_where, everything())
       place = Place(See(where, where, self.rule, mark_BT), self.position, memory_BSM, cross_see, record=record)
-      places = [place._replace(names=self.names(layer)) for layer in range(len(self.layers))]
+      layers = range(len(self.layers))
+      places = [place._replace(names=self.names(layer), position=self.scheme(layer)) for layer in layers]
       x_BTM, caches = run(self.plan, self.layers, x_BTM, places, carry, key)
       carry = None if carry is None else caches
     return (x_BTM if self.norm is None else self.norm(x_BTM)), carry
@@ -111,7 +119,7 @@ class Stack(nnx.Module):
   def _stretch(self, x_BTM, where, memories, key):
     """One stretch in the light of the memories; returns (y_BTM, the memories for the next)."""
     see = See(where, where, self.rule)
-    places = [Place(see, self.position, before=memory) for memory in memories]
+    places = [Place(see, self.scheme(layer), before=memory) for layer, memory in enumerate(memories)]
     inputs = []
     y_BTM, _ = run(self.plan, self.layers, x_BTM, places, None, key, inputs)
     return y_BTM, tuple(_newest(old, new, where, self.memory) for old, new in zip(memories, inputs, strict=True))

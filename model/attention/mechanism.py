@@ -54,6 +54,10 @@ class Mechanism(nnx.Module):
     """
     return attend(self, q_BTKGD, k_BSKD, v_BSKD, see, position, block)
 
+  def turn(self, x_BTHD, where, position):
+    """Queries or keys of one view as the scheme turns them by their positions, (B, T, H, D)."""
+    return position.rotate(x_BTHD, where)
+
   def narrow(self, see: See) -> See:
     """What is seen once the mechanism's own pattern is taken into account; the efficient path must agree with it."""
     return see
