@@ -12,7 +12,6 @@ import numpy as np
 
 from model.errors import Refused
 
-
 EARLIER, OWN = 4, 8  # bits of See.mark_BS; 2 is free for a mechanism
 
 

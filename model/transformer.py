@@ -93,7 +93,7 @@ class Stack(nnx.Module):
     mechanism = self.layers[0].attention.mechanism
     if mechanism.counts:
       raise Refused(
-        f"{type(mechanism).__name__} attention of this pattern counts from the first token of a document, which a memory "
+        f"{type(mechanism).__name__} attention of this pattern counts from a document's first token, which a memory "
         "carried from row to row forgets; use pattern=strided, or give whole documents"
       )
     return self._nothing(batch, self.memory + self.segment - 1, dtype, marked=True)

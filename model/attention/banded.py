@@ -247,11 +247,11 @@ class Globals(Rule):
       return _marks(see.k, *self.pick(see.k, mark_BS))
     # A key that stands twice counts once, and is global in both places.
     once = Where(see.k.pos_BT, jnp.where(mark_BS & EARLIER > 0, 0, see.k.segment_BT))
-    return _among(see.k, see.k, _marks(once, *self.pick(once, mark_BS)))
+    return (_same(see.k, see.k) & _marks(once, *self.pick(once, mark_BS))[:, None]).any(-1)
 
   def queries(self, see: See):
     """Which queries are: those whose own key is, (B|1, T)."""
-    return _among(see.q, see.k, self.keys(see))
+    return (_same(see.q, see.k) & self.keys(see)[:, None]).any(-1)
 
 
 class _HeadsApart:
@@ -275,11 +275,10 @@ class _HeadsApart:
     return self.position.values(*given)
 
 
-def _among(q: Where, k: Where, chosen_BS):
-  """Which tokens of `q` are among the chosen ones of `k`, (B|1, T)."""
+def _same(q: Where, k: Where):
+  """Which keys are the queries' own, (B|1, T, S)."""
   (q_pos, q_segment), (k_pos, k_segment) = ([jnp.asarray(a) for a in side] for side in (q, k))
-  own_BTS = (q_pos[:, :, None] == k_pos[:, None]) & (q_segment[:, :, None] == k_segment[:, None])
-  return (own_BTS & chosen_BS[:, None]).any(-1)
+  return (q_pos[:, :, None] == k_pos[:, None]) & (q_segment[:, :, None] == k_segment[:, None])
 
 
 def _columns(a_BS, at_BC):
