@@ -100,6 +100,11 @@ class Heads(nnx.Module):
       record.append({"layer": self.layer, "weights_BKGTS": weights_BKGTS, "out_BTKGD": out_BTKGD})
     return self._join(out_BTKGD, x_BTM.dtype), cache
 
+  def marks(self, tokens_BTC):
+    """Booleans (B, T): tokens that the mechanism picks out by content; None where it picks none."""
+    symbols = self.mechanism.symbols
+    return jnp.isin(tokens_BTC[..., 0], jnp.asarray(symbols, tokens_BTC.dtype)) if symbols else None
+
   def empty_cache(self, batch: int, slots: int, dtype=jnp.float32):
     """What step-by-step use carries, without content; every leaf has the batch as axis 0.
 
