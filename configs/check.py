@@ -261,7 +261,7 @@ def _projection_complaints(flat: Mapping) -> Iterator[str]:
   heads, kv_heads, head_dim, value_dim = _sizes(flat)
   if projections != "".join(letter for letter in "qkvo" if letter in projections):
     yield (
-      f"model.projections={projections!r} is no choice of the letters qkvo in this order; allowed: such as qkvo, qk or ''"
+      f"model.projections={projections!r} is no choice of the letters qkvo in this order; allowed: such as qkvo or qk"
     )
   missing = [letter for letter in "qkvo" if letter not in projections]
   spans = {"q": heads * head_dim, "k": kv_heads * head_dim, "v": kv_heads * value_dim, "o": heads * value_dim}
@@ -374,7 +374,7 @@ def _probe_complaints(flat: Mapping) -> Iterator[str]:
       continue
     calls, kind, task = probes()[name], flat["model.kind"], flat["task.kind"]
     if kind in effect.RECURRENT and calls & {"look.places", "look.count"}:
-      yield f"probe {name} looks at a stack of attention layers, which model.kind={kind} has not; allowed: no such probe"
+      yield f"probe {name} looks at a stack of attention layers, which model.kind={kind} has not; set no such probe"
     if "look.record" in calls and not effect.attends(flat):
       yield f"probe {name} looks at attention, which model.reads=none has not; set model.reads, or no such probe"
     if "look.count" in calls and "o" not in flat["model.projections"]:

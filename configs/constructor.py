@@ -5,6 +5,7 @@ what is certain is told: where a value cannot be known without running the code,
 """
 
 import ast
+import contextlib
 import math
 import operator
 from collections.abc import Mapping
@@ -302,10 +303,8 @@ class _Run:
       init = _method(above, "__init__")
       if init is not None and self.depth:
         names = {"self": self.names["self"], **_bound(init, above, arguments, named, self.depth, skip=1)}
-        try:
+        with contextlib.suppress(_Return, _Unknown):
           _Run(above, names, self.depth - 1).body(init.body)
-        except (_Return, _Unknown):
-          pass
         return
 
   def is_instance(self, value: ast.expr, kinds: ast.expr) -> bool:

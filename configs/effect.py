@@ -45,7 +45,7 @@ Flat = Mapping[str, object]
 def refuse_idle(flat: Flat, before: Flat, keys: Iterable[str]) -> None:
   """Raises Refused for the first of `keys`, set by the user, that differs from `before` and has no effect in `flat`."""
   for key in keys:
-    if key in flat and flat[key] != before.get(key):
+    if key in flat and flat[key] != before.get(key) and not _needed(key, flat, before):
       reason = idle(key, flat)
       if reason:
         raise Refused(_complaint(key, flat, reason))
@@ -67,7 +67,26 @@ def idle(key: str, flat: Flat) -> str:
     for prefix, reason in rule(flat):
       if key == prefix or key.startswith(f"{prefix}."):
         return reason
+  for twin, value, reason in synonyms(flat):
+    if key == twin:
+      return f"{reason}: it is {key}={_shown(value)}"
   return ""
+
+
+def synonyms(flat: Flat) -> Iterator[tuple[str, object, str]]:
+  """Keys whose value is here another name for a second one: (key, that value, where)."""
+  if flat["model.tie"] == "qk" and supports(flat).get("tied") and attends(flat) and not looks_by_dot(flat):
+    yield "model.tie", "none", f"with model.attention.kind={flat['model.attention.kind']}, whose keys are its queries"
+  if flat["model.direction"] == "apart" and flat["model.depth"] == 1:
+    yield "model.direction", "both", "of its own with model.depth=1, where two ways meet at once"
+  layers = flat.get("model.attention.layers")
+  if (
+    flat["model.attention.kind"] == "banded" and isinstance(layers, tuple | list) and len(layers) > flat["model.depth"]
+  ):
+    depth = flat["model.depth"]
+    yield "model.attention.layers", tuple(layers[:depth]), f"beyond model.depth={depth}"
+  if flat["optim.kind"] == "adamw" and not flat["optim.weight_decay"]:
+    yield "optim.kind", "adam", "of its own with optim.weight_decay=0"
 
 
 def attends(flat: Flat) -> bool:
@@ -107,13 +126,13 @@ def _attention(flat: Flat) -> Iterator[tuple[str, str]]:
   kind, projections = flat["model.attention.kind"], str(flat["model.projections"])
   if looks_by_dot(flat):
     yield "model.attention", f"on model.kind=rnn_seq2seq, whose cross-attention takes dot in place of {kind}"
+  if crosses_only(flat) and flat["model.reads"] == "before":
+    yield "model.block", "with model.reads=before, which asks for one token at a time"
   if not projections:
     yield "model.bias", "with model.projections='', which has none to add it to"
   if not set(projections) & {"q", "k"}:
     for key in ("model.init.qk", "model.init.qk_gain"):
       yield key, f"with model.projections={projections!r}, without queries' and keys' projections"
-  if flat["model.tie"] == "qk" and supports(flat).get("tied") and not looks_by_dot(flat):
-    yield "model.tie", f"with model.attention.kind={kind}, whose keys are its queries: it is model.tie=none"
 
 
 def _mechanisms(flat: Flat) -> Iterator[tuple[str, str]]:
@@ -147,8 +166,6 @@ def _layers(flat: Flat) -> Iterator[tuple[str, str]]:
     yield "model.position.ahead", "on model.kind=gpt, which never looks ahead"
   if kind in RECURRENT and flat.get("model.cell.chrono") and flat["model.cell.kind"] in ("lstm", "scan"):
     yield "model.cell.forget_bias", "with model.cell.chrono, which stands in its place"
-  if flat["model.direction"] == "apart" and flat["model.depth"] == 1:
-    yield "model.direction", "beyond that of both with model.depth=1: two ways that meet at the top"
 
 
 def _optimizer(flat: Flat) -> Iterator[tuple[str, str]]:
@@ -182,6 +199,13 @@ RULES: tuple[Callable[[Flat], Iterator[tuple[str, str]]], ...] = (
   _optimizer,
   _task,
 )
+
+
+def _needed(key: str, flat: Flat, before: Flat) -> bool:
+  """Whether the value before would be refused: heads must divide the width, also where nothing attends."""
+  width, heads = flat.get("model.width"), before.get("model.heads")
+  sizes = isinstance(width, int) and isinstance(heads, int) and heads > 0
+  return key == "model.heads" and sizes and not flat.get("model.head_dim") and width % heads > 0
 
 
 def _complaint(key: str, flat: Flat, reason: str) -> str:

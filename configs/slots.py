@@ -61,11 +61,8 @@ HOOKS = {"rotate": "turn", "inside": "add to q.k", "after": "add to the score", 
 def kinds(family: str) -> list[str]:
   """The kinds of a family by the files on disk; those of "attention" are additive, cosine, dot and so on."""
   folder = ROOT / FOLDERS[family]
-  return sorted(
-    path.stem
-    for path in folder.glob("*.py")
-    if path.stem not in SHARED and not path.stem.startswith("_") and source.find_class(source.tree_of(path), path.stem) is not None
-  )
+  paths = (path for path in folder.glob("*.py") if path.stem not in SHARED and not path.stem.startswith("_"))
+  return sorted(path.stem for path in paths if source.find_class(source.tree_of(path), path.stem) is not None)
 
 
 def describe(family: str, kind: str) -> dict:

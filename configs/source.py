@@ -1,4 +1,4 @@
-"""Python files read without importing them: their trees, where a name of theirs comes from, what a class is built on."""
+"""Python files read without importing them: their trees, where a name comes from, what a class is built on."""
 
 import ast
 import functools
