@@ -58,6 +58,14 @@ def parser() -> flags.Parser:
   sub.add_argument("--tier", choices=TIERS, metavar="tier", default="quick", help="exact, quick, small, long or gpu")
   sub.add_argument("--dry_run", action="store_true", help="print what would run; run nothing")
   sub.add_argument("--rerun", choices=("stale",), metavar="what", help="stale: run again what older code produced")
+  sub = add("replicate", "judge claims again with seeds never used", workdir=True, jobs=True)
+  sub.add_argument("claims", nargs="*", metavar="ID|GROUP", help="default: all that have a row from trained models")
+  sub.add_argument(
+    "--tier", choices=TIERS, metavar="tier", default="small", help="rows up to this tier (default small)"
+  )
+  sub.add_argument("--first_seed", type=flags.positive, default=500, help="tuning seeds begin here (default 500)")
+  sub.add_argument("--draw", type=flags.positive, default=None, metavar="N", help="only N of them, drawn by lot")
+  sub.add_argument("--draw_seed", type=int, default=0, help="the lot's seed (default 0)")
   sub = add("ledger", "merge a workdir's rows into the committed ledger, check it, or render its pages")
   sub.add_argument("action", choices=("merge", "check", "render"), metavar="action")
   sub.add_argument("workdir", nargs="?", help="with merge: whose ledger.jsonl")

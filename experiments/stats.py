@@ -143,6 +143,11 @@ def _detectable_shift(n: int, alpha: float, power: float) -> float:
   return float(special.nctdtrinc(n - 1, 1.0 - power, _student(alpha, n - 1)))
 
 
+def student(value: float, freedom: float) -> float:
+  """The probability that Student's t lies below a value."""
+  return float(special.stdtr(freedom, value))
+
+
 def _student(level: float, freedom: float) -> float:
   """The point that Student's t exceeds with probability `level`."""
   return -float(special.stdtrit(freedom, level))

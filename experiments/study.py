@@ -34,6 +34,11 @@ class Arm:
   config: Mapping[str, Any]  # of the first reporting seed
   window: tuple[tuple[Result, ...], ...] = ()  # reporting trials at each rate of the study's window
 
+  def first(self, n: int) -> "Arm":
+    """The arm with its first n reporting trials alone."""
+    window = tuple(results[:n] for results in self.window)
+    return dataclasses.replace(self, keys=self.keys[:n], results=self.results[:n], window=window)
+
   def count(self, status: str) -> int:
     return sum(result["status"] == status for result in self.results)
 
@@ -59,6 +64,11 @@ class Finished:
   @property
   def failed(self) -> int:
     return sum(arm.count("failed") for arm in self.arms.values())
+
+  def first(self, n: int) -> "Finished":
+    """The same study as it stood after its first n reporting seeds."""
+    arms = {name: arm.first(n) for name, arm in self.arms.items()}
+    return dataclasses.replace(self, study=dataclasses.replace(self.study, reporting=seeds(self.study, n)), arms=arms)
 
   def samples(self, names: Iterable[str]) -> dict[str, list[float]]:
     """Samples by name: "arm" is the study's metric, "arm:measure" another measure of the same trials."""
@@ -203,3 +213,38 @@ def _report(studies, grids, tuned, chosen, runner: Runner) -> list[Finished]:
       )
     finished.append(Finished(study, tier, arms, runs_tried=len(grid) * len(arms)))
   return finished
+
+
+def seeds(study: Study, n: int) -> tuple[int, ...]:
+  """The first n reporting seeds: the study's own, then those that follow the largest of them."""
+  after = max(study.reporting) + 1
+  return (*study.reporting, *range(after, after + max(n - len(study.reporting), 0)))[:n]
+
+
+def extended(finished: Sequence[Finished], n: int, runner: Runner) -> list[Finished]:
+  """These studies with n reporting seeds: the same arms at the rates that were chosen before, on further seeds."""
+  fresh = [seeds(done.study, n)[len(done.study.reporting) :] for done in finished]
+  points = {
+    (index, name, seed, rate): point(done.study, done.tier, name, lr=lr, seed=seed, split="test", probed=rate is None)
+    for index, done in enumerate(finished)
+    for name, arm in done.arms.items()
+    for rate, lr in ((None, arm.lr), *((rate, rate) for rate in done.study.window))
+    for seed in fresh[index]
+  }
+  results = _trials(points, runner)
+  longer = []
+  for index, done in enumerate(finished):
+    arms = {}
+    for name, arm in done.arms.items():
+      more = {
+        rate: tuple(results[index, name, seed, rate] for seed in fresh[index]) for rate in (None, *done.study.window)
+      }
+      arms[name] = dataclasses.replace(
+        arm,
+        keys=(*arm.keys, *(trial["key"] for trial in more[None])),
+        results=(*arm.results, *more[None]),
+        window=tuple((*held, *more[rate]) for held, rate in zip(arm.window, done.study.window, strict=True)),
+      )
+    plan = dataclasses.replace(done.study, reporting=seeds(done.study, n))
+    longer.append(dataclasses.replace(done, study=plan, arms=arms))
+  return longer

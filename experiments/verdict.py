@@ -7,6 +7,7 @@ else was run.
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from experiments.claim import Check, Citation, Claim
 
@@ -21,7 +22,7 @@ def level(group_claims: Iterable[Claim]) -> float:
 
 def verdict(
   claim: Claim, samples: Mapping[str, Sequence[float]] | None, alpha: float, edge: bool = False
-) -> dict[str, object]:
+) -> dict[str, Any]:
   """Decide a claim: {"verdict", "condition", "reason", "tests"}.
 
   `samples` None (or a claim without an experiment) is `untested`. `edge`: the best learning rate of an arm still lies

@@ -13,8 +13,9 @@ from model.errors import Refused
 def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   """Carries out one action; `check` ends with 4 when it finds a difference."""
   if space.action == "merge":
-    if not space.workdir or not (Path(space.workdir) / "ledger.jsonl").is_file():
-      raise Refused(f"ledger merge needs the workdir of a finished `assay reproduce`; received {space.workdir}")
+    found = ("ledger.jsonl", "replications.jsonl")
+    if not space.workdir or not any((Path(space.workdir) / name).is_file() for name in found):
+      raise Refused(f"ledger merge needs the workdir of a finished reproduce or replicate; received {space.workdir}")
     rows = ledger.merge(Path(space.workdir))
     _render(rows)
     return {"schema": 1, "rows": len(rows)}, 0

@@ -4,7 +4,7 @@ import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
-from experiments import ledger
+from experiments import ledger, replication
 from experiments.report import numbers, verdicts
 from experiments.report.build import environment
 from model.errors import Refused
@@ -102,6 +102,8 @@ def table(rows: Sequence[Mapping]):
     mark = Text(f"{verdicts.SIGNS.get(word, '·')} {word}", style=STYLES.get(word, ""))
     mark.append(" stale" if row.get("stale") else "", style="yellow")
     effects = "\n".join(filter(None, (_named(test) for test in verdicts.shown(row)))) or numbers.NONE
+    chance = replication.expected(row)
+    mark.append("" if chance is None else f"\nagain: {chance:.2f}", style="dim")
     made.add_row(Text(row["id"]), mark, Text(effects), Text(numbers.plain(row.get("reason") or "")))
   if fold:
     made.caption = f"{len(untested)} more claims have no verdict at this tier; `assay explain ID` says what each needs"
@@ -174,8 +176,7 @@ def _telling(best: Mapping[str, Mapping], items: Mapping) -> list[Mapping]:
 
 def _line(row: Mapping, claim: Mapping, say: Callable[[Mapping], str] | None = None) -> dict:
   verdict = f"{verdicts.SIGNS.get(row['verdict'], '·')} {row['verdict']}" + (", stale" if row.get("stale") else "")
-  if row.get("condition"):
-    verdict += f"<br>{_safe(row['condition'])}"
+  verdict += "".join(f"<br>{_safe(text)}" for text in (row.get("condition"), *verdicts.again(row)) if text)
   return {
     "id": row["id"],
     "place": _safe(claim.get("place", "")),
@@ -241,6 +242,7 @@ def _found(row: Mapping) -> list[str]:
   lines = [f"Verdict: {row['verdict']} ({row.get('tier')}, {row.get('device')}{stale})"]
   lines += _wrapped(row["condition"]) if row.get("condition") else []
   lines += _wrapped(row["reason"]) if row.get("reason") else []
+  lines += [line for text in verdicts.again(row) for line in _field("again", text)]
   for test in row.get("tests") or ():
     lines += _field("test", f"{test['name']}: {_sentence(test)}; {'passed' if test.get('passed') else 'not passed'}")
   for arm in row.get("arms") or ():

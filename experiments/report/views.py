@@ -92,6 +92,7 @@ def row(given: Mapping, claim: Mapping) -> dict:
     "hashes": [(name, given[f"{name}_sha256"]) for name in ("config", "code") if given.get(f"{name}_sha256")]
     + sorted((given.get("data_sha256") or {}).items()),
     "condition": given.get("condition") or "",
+    "again": verdicts.again(given),
     "stale": bool(given.get("stale")),
   }
 
