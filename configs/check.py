@@ -84,7 +84,7 @@ def schema(config: Mapping) -> dict[str, str]:
     try:
       options = slots.options(family, kind)
     except Refused as error:
-      raise Refused(f"{slot}.{error}") from None
+      raise Refused(slots.about(slot, error)) from None
     types.update({f"{slot}.{name}": option["type"] for name, option in options.items()})
   return types
 
@@ -133,7 +133,7 @@ def _base_types() -> Mapping[str, str]:
 def _complaints(flat: Mapping) -> Iterator[str]:
   for key, allowed in CHOICES.items():
     if key == "model.kind" and ":" in flat[key]:
-      yield from _refusal(slots.own_model, flat[key])
+      yield from _own_model_complaints(flat[key])
     elif flat[key] not in allowed:
       words = ", ".join(one or '""' for one in allowed)
       yield f"{key}={flat[key]!r} is unknown: {slots.suggestion(str(flat[key]), allowed)}allowed: {words}"
@@ -155,12 +155,11 @@ def _complaints(flat: Mapping) -> Iterator[str]:
   yield from _probe_complaints(flat)
 
 
-def _refusal(function, *given) -> Iterator[str]:
-  """What a function of slots refuses, as a complaint about the model."""
+def _own_model_complaints(kind: str) -> Iterator[str]:
   try:
-    function(*given)
+    slots.own_model(kind)
   except Refused as error:
-    yield f"model.{error}"
+    yield slots.about("model", error)
 
 
 def _shape_complaints(flat: Mapping) -> Iterator[str]:
@@ -374,13 +373,13 @@ def _probe_complaints(flat: Mapping) -> Iterator[str]:
       continue
     calls, kind, task = probes()[name], flat["model.kind"], flat["task.kind"]
     if kind in effect.RECURRENT and calls & {"look.places", "look.count"}:
-      yield f"probe {name} looks at a stack of attention layers, which model.kind={kind} has not; set no such probe"
+      yield f"probes={name} looks at a stack of attention layers, which model.kind={kind} has not; set no such probe"
     if "look.record" in calls and not effect.attends(flat):
-      yield f"probe {name} looks at attention, which model.reads=none has not; set model.reads, or no such probe"
+      yield f"probes={name} looks at attention, which model.reads=none has not; set model.reads, or no such probe"
     if "look.count" in calls and "o" not in flat["model.projections"]:
-      yield f"probe {name} silences heads by their output projection; set model.projections to hold o, or no such probe"
+      yield f"probes={name} silences heads by their output projection; set model.projections to hold o, or no such probe"
     if "look.need_recall" in calls and ":" not in task and task != "recall":
-      yield f"probe {name} reads task.kind=recall only, not {task}; allowed: no such probe"
+      yield f"probes={name} reads task.kind=recall only, not {task}; allowed: no such probe"
     if name == "longer":
       yield from _longer_complaints(flat)
 
@@ -389,7 +388,7 @@ def _longer_complaints(flat: Mapping) -> Iterator[str]:
   """The probe longer reads rows of up to 4 times the task's length."""
   if "task.length" not in flat:
     yield (
-      f"probe longer needs a task with the option length, task.kind={flat['task.kind']} has none; "
+      f"probes=longer needs a task with the option length, task.kind={flat['task.kind']} has none; "
       "allowed: no such probe"
     )
     return

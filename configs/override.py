@@ -149,7 +149,7 @@ def _at_home(key: str, value, beside: Path | None):
   try:
     return slots.located(value, beside)
   except Refused as error:
-    raise Refused(f"{key.removesuffix('kind')}{error}") from None
+    raise Refused(slots.about(key.removesuffix(".kind"), error)) from None
 
 
 def _beside(name: str) -> Path | None:
@@ -178,7 +178,7 @@ def _change_kind(tree: dict, slot: str, kind) -> None:
   try:
     options = slots.options(family, kind)
   except Refused as error:
-    raise Refused(f"{slot}.{error}") from None
+    raise Refused(slots.about(slot, error)) from None
   new = {"kind": kind, **slots.defaults(family, kind)}
   unchosen = slots.defaults(family, old["kind"])
   for name in options.keys() & old.keys():
@@ -205,7 +205,11 @@ def _fill(tree: dict) -> dict:
     node = _node(tree, slot)
     if not isinstance(node.get("kind"), str):
       raise Refused(f"{slot}.kind={node.get('kind')!r} must be a word; allowed: {', '.join(slots.kinds(family))}")
-    for name, default in slots.defaults(family, node["kind"]).items():
+    try:
+      defaults = slots.defaults(family, node["kind"])
+    except Refused as error:
+      raise Refused(slots.about(slot, error)) from None
+    for name, default in defaults.items():
       node.setdefault(name, default)
   return tree
 

@@ -159,6 +159,12 @@ def located(kind: str, beside: Path | None = None) -> str:
   return kind if path is None else f"{path}:{name}"
 
 
+def about(slot: str, error: Refused) -> str:
+  """What is refused of a kind, with the slot that it stands in."""
+  text = str(error)
+  return f"{slot}.{text}" if text.startswith("kind=") else f"{slot}.kind: {text}"
+
+
 def _class(kind: str, path: Path, name: str) -> Found:
   node = source.find_class(source.tree_of(path), name)
   if node is None or (":" in kind and node.name != name):

@@ -5,6 +5,7 @@ plain: digits of ASCII, no underscores, no hexadecimal, and a whole number is wr
 """
 
 import re
+from typing import Any
 
 NONE = " | None"
 SCALARS = ("int", "float", "bool", "str")
@@ -30,7 +31,7 @@ def known(kind: str) -> bool:
   return kind.removesuffix(NONE) in SCALARS or inner in SCALARS
 
 
-def conform(value, kind: str):
+def conform(value, kind: str) -> Any:
   """`value` as the type `kind`; an int may stand for a float. Raises ValueError with what is allowed."""
   if kind.endswith(NONE):
     return None if value is None else conform(value, kind.removesuffix(NONE))
@@ -51,7 +52,7 @@ def conform(value, kind: str):
   raise ValueError(f"allowed: {describe(kind)}")
 
 
-def parse(text: str, kind: str):
+def parse(text: str, kind: str) -> Any:
   """Reads a text of the command line as the type `kind`; a tuple may stand in parentheses or brackets: 0,1 or (0,1).
 
   Raises ValueError with what is allowed.
