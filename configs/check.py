@@ -377,7 +377,7 @@ def _probe_complaints(flat: Mapping) -> Iterator[str]:
     if "look.record" in calls and not effect.attends(flat):
       yield f"probes={name} looks at attention, which model.reads=none has not; set model.reads, or no such probe"
     if "look.count" in calls and "o" not in flat["model.projections"]:
-      yield f"probes={name} silences heads by their output projection; set model.projections to hold o, or no such probe"
+      yield f"probes={name} silences heads by their output projection: set model.projections to hold o"
     if "look.need_recall" in calls and ":" not in task and task != "recall":
       yield f"probes={name} reads task.kind=recall only, not {task}; allowed: no such probe"
     if name == "longer":

@@ -180,8 +180,8 @@ class _Run:
     self.body(chosen)
 
   def assign(self, target: ast.expr, value: ast.expr) -> None:
-    both = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts)
-    if both:  # one by one: what is not known of the first says nothing of the second
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
+      # one by one: what is not known of the first says nothing of the second
       for part, one in [(part, self.maybe(one)) for part, one in zip(target.elts, value.elts, strict=True)]:
         self.put(part, one)
     else:

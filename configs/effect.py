@@ -8,6 +8,7 @@ The rules stand here alone; tests/configs/test_effect.py holds them against the 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from configs import slots
 from configs.errors import Refused
@@ -39,7 +40,7 @@ HEADS = (  # of attention
 )
 CELLS = ("model.cell", "model.direction", "model.reads")
 
-Flat = Mapping[str, object]
+Flat = Mapping[str, Any]
 
 
 def refuse_idle(flat: Flat, before: Flat, keys: Iterable[str]) -> None:
@@ -204,8 +205,9 @@ RULES: tuple[Callable[[Flat], Iterator[tuple[str, str]]], ...] = (
 def _needed(key: str, flat: Flat, before: Flat) -> bool:
   """Whether the value before would be refused: heads must divide the width, also where nothing attends."""
   width, heads = flat.get("model.width"), before.get("model.heads")
-  sizes = isinstance(width, int) and isinstance(heads, int) and heads > 0
-  return key == "model.heads" and sizes and not flat.get("model.head_dim") and width % heads > 0
+  if key != "model.heads" or not (isinstance(width, int) and isinstance(heads, int) and heads > 0):
+    return False
+  return not flat.get("model.head_dim") and width % heads > 0
 
 
 def _complaint(key: str, flat: Flat, reason: str) -> str:

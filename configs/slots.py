@@ -330,7 +330,7 @@ def _option(owner: str, argument: ast.arg, default: ast.expr | None) -> dict:
   return {"type": kind, **option}
 
 
-def _attributes(found: ast.ClassDef) -> dict:
+def _attributes(found: ast.ClassDef | ast.FunctionDef) -> dict:
   """Class attributes with literal values: {"views": 1, "floor": 0.0625}."""
   values = {}
   for node in found.body:

@@ -62,7 +62,9 @@ def resolve(expression: ast.expr, path: Path) -> Found | None:
 def constant(name: str, path: Path) -> ast.expr | None:
   """The expression that a file gives to a name at its top level, or that a file of ours gives, where it imports it."""
   for node in tree_of(path).body:
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    if not isinstance(node, ast.Assign | ast.AnnAssign):
+      continue
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
     if any(isinstance(target, ast.Name) and target.id == name for target in targets):
       return node.value
   return None
