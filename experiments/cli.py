@@ -42,16 +42,16 @@ def parser() -> flags.Parser:
   sub.add_argument("--split", choices=("validation", "test"), metavar="split", default="test")
   sub = add("sweep", "run a card's sweep, or axes given here", config=True, workdir=True, jobs=True)
   sub.add_argument(
-    "--axis", nargs="+", action="extend", default=[], metavar="KEY=V1,V2", help="crossed with each other"
+    "--axis", nargs="+", action="extend", default=[], metavar="KEY=V1,V2", help="crossed; a value with commas as (0,1)"
   )
-  sub.add_argument("--seeds", type=flags.positive, default=3, help="seeds per point (default 3)")
+  sub.add_argument("--seeds", type=flags.seeds, default=3, help="seeds per point (default 3)")
   sub.add_argument("--dry_run", action="store_true", help="print points, cohorts, sizes and time; run nothing")
   sub.add_argument("--rerun", choices=("stale",), metavar="what", help="stale: run again what older code produced")
   sub = add("compare", "tune two or more arms alike and tell them apart", config=True, workdir=True, jobs=True)
   sub.add_argument("arms", nargs="+", metavar="ARM", help="attention=dot, or KEY=VALUE,KEY=VALUE")
   sub.add_argument("--delta", type=flags.real, default=0.0, help="smallest difference that matters")
   sub.add_argument("--metric", default="auc", help="measure to compare (default auc)")
-  sub.add_argument("--seeds", type=flags.positive, default=12, help="fresh seeds per arm (default 12)")
+  sub.add_argument("--seeds", type=flags.seeds, default=12, help="fresh seeds per arm (default 12)")
   sub.add_argument("--lrs", default="1e-3,3e-3,1e-2,3e-2", help="learning rates that every arm is tuned over")
   sub = add("reproduce", "turn claims into verdicts", workdir=True, jobs=True)
   sub.add_argument("claims", nargs="*", metavar="ID|GROUP|my_claim.py", help="default: all")
@@ -124,6 +124,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(space, overrides: list[str]) -> int:
   if overrides and not hasattr(space, "config"):
     raise Refused(f"--config.{overrides[0]} means nothing to `{PROG} {space.command}`; leave it out")
+  if hasattr(space, "config"):
+    from configs import override
+
+    space.config = override.located(space.config)  # a user's file is found again from any folder
   command = import_module(f"experiments.commands.{space.command}")
   document, code = command.run(space, overrides)
   if space.json:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from configs import override
+from configs import sweep as axes
+from configs import values as types
 from experiments import study
 from experiments.claim import Study
 from experiments.runner import Runner
@@ -25,27 +27,29 @@ def arms(card: str, overrides: Sequence[str], texts: Sequence[str]) -> dict[str,
     raise Refused(
       f"compare needs two arms, received {len(texts)} ({' '.join(texts)}); add another, such as attention=additive"
     )
+  shared, configs = dict(text.split("=", 1) for text in overrides), []
   named: dict[str, dict[str, Any]] = {}
   for text in texts:
     point: dict[str, object] = {}
-    for part in text.split(","):
+    for part in axes.split(text, f"arm {text!r}"):
       key, equals, value = part.partition("=")
       if not equals or not key or not value:
         raise Refused(f"arm {text!r} is not KEY=VALUE or KEY=VALUE,KEY=VALUE; write for instance attention=dot")
       point[SHORT.get(key, key)] = value
-    settings = dict(text.split("=", 1) for text in overrides) | point
-    override.load(card, settings)  # refuses here, before anything runs
+    settings = shared | point
+    configs.append(override.load(card, point, shared=shared))  # refuses here, before anything runs
     name = label(point)
     named[name if name not in named else f"{name} ({len(named) + 1})"] = settings
+  override.refuse_idle_shared(card, shared, configs)
   return named
 
 
 def plan(card: str, named: dict[str, dict[str, Any]], metric: str, seeds: int, lrs: str) -> Study:
   """The comparison as a study."""
   try:
-    grid = tuple(sorted({float(text) for text in lrs.split(",")}))
+    grid = tuple(sorted({types.parse(text.strip(), "float") for text in lrs.split(",")}))
   except ValueError as error:
-    raise Refused(f"--lrs={lrs} is not a list of numbers; write for instance --lrs=1e-3,3e-3,1e-2") from error
+    raise Refused(f"--lrs={lrs} is not a list of numbers ({error}); write for instance --lrs=1e-3,1e-2") from error
   if not all(0 < lr < float("inf") for lr in grid):
     raise Refused(f"--lrs={lrs} holds a rate that is not positive and finite")
   better = "min" if metric in SMALLER else "max"

@@ -23,13 +23,14 @@ Point = dict[str, object]
 def points(card: str, overrides: Sequence[str], given_axes: Sequence[str]) -> dict[str, dict[str, Any]]:
   """Name -> resolved config of every point: the axes crossed, or the card's own sweep()."""
   chosen = axes.product(*(axes.axis(text) for text in given_axes)) if given_axes else override.points(card)
-  base = override.load(card, overrides)
+  base = override.load(card, shared=overrides)
   named: dict[str, dict[str, Any]] = {}
   for point in chosen:
     name = label(point)
     if name in named:
       raise Refused(f"two points of the sweep are named {name!r}; give axes whose last names differ")
     named[name] = override.resolve(override.apply(base, point))
+  override.refuse_idle_shared(card, overrides, named.values())
   return named
 
 

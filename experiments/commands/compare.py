@@ -19,7 +19,7 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   started = time.monotonic()
   named = compare.arms(space.config, overrides, space.arms)
   plan = compare.plan(space.config, named, space.metric, space.seeds, space.lrs)
-  configs = [override.resolve(override.load(space.config, settings)) for settings in named.values()]
+  configs = [override.resolve(override.load(space.config, shared=settings)) for settings in named.values()]
   for config in configs:
     corpora.present(config)
   root = flags.workdir(space.workdir, "compare", space.config)

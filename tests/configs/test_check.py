@@ -43,7 +43,7 @@ WRONG = [  # overrides, what the line must show
   (["optim.label_smoothing=1"], "optim.label_smoothing=1"),
   (["optim.schedule.kind=linear"], "optim.schedule.kind='linear'"),
   (["optim.schedule.kind=warmup"], "optim.schedule.warmup=0"),
-  (["optim.schedule.warmup=301"], "train.steps=300"),
+  (["optim.schedule.kind=warmup", "optim.schedule.warmup=301"], "train.steps=300"),
   (["train.steps=0"], "train.steps=0"),
   (["train.steps=50"], "train.steps=50"),
   (["train.batch=0"], "train.batch=0"),
@@ -77,7 +77,6 @@ RIGHT = [
   ["seed=2147483647"],
   ["task.pairs=32"],
   ["task.kind=previous", "task.back=-1"],
-  ["model.kind=mine.py:Mine"],
 ]
 
 
