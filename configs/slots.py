@@ -131,10 +131,10 @@ def _gives(node: ast.AST, name: str) -> bool:
 
 def _given(node: ast.AST, name: str, values: Mapping[str, object]) -> object:
   """The value that a statement gives the attribute, None where it is not a plain one."""
-  target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-  value = getattr(node, "value", None)
-  whole = target is not None and ast.unparse(target) in (name, f"self.{name}")
-  return _plain(value, values) if whole and isinstance(value, ast.expr) else None
+  if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+    return None
+  target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+  return _plain(node.value, values) if ast.unparse(target) in (name, f"self.{name}") else None
 
 
 def suggestion(word: str, allowed) -> str:

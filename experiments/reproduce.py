@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from experiments import calls, ledger, stamp, study, verdict
+from experiments import calls, ledger, measures, stamp, study, verdict
 from experiments.claim import All, Bench, Check, Citation, Claim, Contrast, Equivalent, Moderated, Test, Trial
 from experiments.claims import catalog
 from experiments.cohorts import digest as hash_of
@@ -37,7 +37,10 @@ def run(claims: Sequence[Claim], tier: str, runner: Runner) -> Outcome:
 
 
 def ready(claims: Sequence[Claim], tier: str) -> None:
-  """Raises Refused, before anything runs, when the data of some study is not installed."""
+  """Raises Refused, before anything runs, for a test that names no sample of its study, and for data not installed."""
+  for claim in claims:
+    if isinstance(claim.experiment, Trial) and (tier_of_claim := claim.tier_for(tier)):
+      measures.refuse_unknown(claim.experiment.study, names(claim.experiment.test), tier_of_claim)
   for plan, at in _studies(claims, {claim.id: claim.tier_for(tier) for claim in claims}).values():
     study.corpora.present(study.point(plan, at, next(iter(plan.arms)), lr=plan.grid[0], seed=0, split="test"))
 
@@ -48,7 +51,7 @@ def planned(claims: Sequence[Claim], tier: str) -> list[dict[str, Any]]:
   named = {c.experiment.run: at[c.id] for c in claims if at[c.id] and isinstance(c.experiment, Check | Bench)}
   items = [{"name": name, "tier": own, "trials": 0, "steps": 0} for name, own in named.items()]
   for plan, own in _studies(claims, at).values():
-    runs = len(plan.grid) * len(plan.tuning) + len(plan.reporting)  # of each arm
+    runs = study.runs_per_arm(plan)
     steps = runs * study.steps_per_seed(plan, own)
     items.append({"name": plan.name, "tier": own, "trials": runs * len(plan.arms_at(own)), "steps": steps})
   return items
@@ -121,15 +124,18 @@ def _trial_row(claim: Claim, tier: str, alpha: float, config_sha256: str, done: 
   wanted = sorted(names(test))
   used = list(dict.fromkeys(name.partition(":")[0] for name in wanted))
   arms = [done.arms[name] for name in done.arms if name in used]
-  decided = verdict.verdict(claim, done.samples(wanted), alpha, edge=any(arm.on_edge for arm in arms))
-  if any(arm.count("failed") for arm in arms):
-    decided |= {"verdict": "inconclusive", "condition": None, "reason": "a trial failed; run the command again."}
+  faults = done.faults(wanted)
+  if faults:
+    decided = _unanswered(faults)
+  else:
+    decided = verdict.verdict(claim, done.samples(wanted), alpha, edge=any(arm.on_edge for arm in arms))
   results = [result for arm in arms for result in arm.results]
+  where = results[0] if results else runner.backend
   files = sorted({path for arm in arms for path in stamp.files(arm.config)})
   return ledger.row(
     claim,
     tier,
-    results[0].get("device", "cpu"),
+    where.get("device", "cpu"),
     decided,
     arms=[_arm(done, name, arms) for name in wanted],
     seeds={"tuning": plan.tuning, "reporting": plan.reporting},
@@ -140,21 +146,27 @@ def _trial_row(claim: Claim, tier: str, alpha: float, config_sha256: str, done: 
     stale=any(_stale(arm) for arm in arms),
     versions=stamp.versions(),
     run={
-      "device_name": results[0].get("device_name", ""),
-      "pack_width": max(result.get("pack_width", 1) for result in results),
+      "device_name": where.get("device_name", ""),
+      "pack_width": max((result.get("pack_width", 1) for result in results), default=1),
       "train_seconds": round(sum(result["seconds"] for result in results), 1),
     },
   )
 
 
+def _unanswered(faults: Sequence[str]) -> dict[str, Any]:
+  """What is decided where a number is missing: nothing, and the reason names what is missing and its cause."""
+  reason = f"no answer: {'; '.join(faults)}; correct the cause and run the command again."
+  return {"verdict": "inconclusive", "condition": None, "reason": reason, "tests": []}
+
+
 def _stale(arm: study.Arm) -> bool:
   """Whether some trial of the arm was run by other code than today's."""
   today = stamp.code(arm.config)["code_sha256"]
-  return any(result.get("code_sha256") != today for result in arm.results)
+  return any(result.get("code_sha256") != today for result in arm.results if result["status"] != "failed")
 
 
 def _arm(done: study.Finished, name: str, arms: Sequence[study.Arm]) -> dict[str, Any]:
   arm = next(arm for arm in arms if arm.name == name.partition(":")[0])
-  values = done.samples([name])[name]
-  failures = {"diverged": arm.count("diverged"), "stalled": arm.count("stalled")}
-  return ledger.arm(name, values, lr=arm.lr, lr_on_edge=arm.on_edge, **failures)
+  values = [] if done.faults([name]) else done.samples([name])[name]
+  diverged, stalled = arm.count("diverged"), arm.count("stalled")
+  return ledger.arm(name, values, lr=arm.lr, lr_on_edge=arm.on_edge, diverged=diverged, stalled=stalled)
