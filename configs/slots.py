@@ -30,6 +30,11 @@ SLOTS = {
   "task": "tasks",
 }
 SHARED = {"__init__", "mechanism", "scheme", "task", "cell"}  # files that a folder's kinds build upon
+PLAIN = (  # what an expression may hold that is worked out without running its file
+  *(ast.Constant, ast.Dict, ast.Name, ast.Load, ast.Store, ast.Tuple, ast.List, ast.BinOp, ast.Add, ast.Sub, ast.Call),
+  *(ast.GeneratorExp, ast.ListComp, ast.comprehension, ast.JoinedStr, ast.FormattedValue),
+)
+MOST = 10_000  # a larger option is not counted through
 GIVEN = ("width", "heads", "kv_heads", "head_dim", "layer")  # what the builder passes: never an option
 PASSED = {  # what the builder gives a class of a family beside its options
   "attention": ("heads", "head_dim", "layer"),
@@ -238,6 +243,40 @@ def defaults(family: str, kind: str) -> dict:
   return {name: copy.copy(option["default"]) for name, option in found.items() if "default" in option}
 
 
+def stated(family: str, kind: str, name: str, values: Mapping[str, object] | None = None) -> object:
+  """What a class or a base of it gives this attribute: a literal, or a plain expression of its options' `values`.
+
+  None where the source does not say it without being run; tuple(f"depth {i + 1}" for i in range(depth)) is plain.
+  """
+  for above in source.chain(_class(kind, *_locate(family, kind)))[0]:
+    given = [_given(node, name, values or {}) for node in ast.walk(above.node) if _gives(node, name)]
+    if given:
+      return given[0] if len(given) == 1 else None
+    if name in (attributes := _attributes(above.node)):
+      return attributes[name]
+  return None
+
+
+def _gives(node: ast.AST, name: str) -> bool:
+  """Whether a statement inside a class sets the attribute, in whatever way."""
+  if isinstance(node, ast.FunctionDef):
+    return node.name == name
+  if isinstance(node, ast.AnnAssign) and node.value is None:
+    return False
+  if not isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.For):
+    return False
+  targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+  return any(ast.unparse(part) in (name, f"self.{name}") for target in targets for part in ast.walk(target))
+
+
+def _given(node: ast.AST, name: str, values: Mapping[str, object]) -> object:
+  """The value that a statement gives the attribute, None where it is not a plain one."""
+  if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+    return None
+  target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+  return _plain(node.value, values) if ast.unparse(target) in (name, f"self.{name}") else None
+
+
 def suggestion(word: str, allowed) -> str:
   """The words "did you mean dot? ", or none; among dotted keys the last name alone is enough."""
   allowed = [str(one) for one in allowed]
@@ -348,6 +387,21 @@ def _attributes(found: ast.ClassDef | ast.FunctionDef) -> dict:
       except (TypeError, ValueError):
         continue  # computed when the class is built: not for a listing
   return values
+
+
+def _plain(node: ast.expr, values: Mapping[str, object]) -> object:
+  """The value of an expression of nothing but literals, options, tuple() and range(); None for any other."""
+  nodes, made = list(ast.walk(node)), {"tuple": tuple, "range": range}
+  inside = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+  read = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)} - inside
+  if not all(isinstance(n, PLAIN) for n in nodes) or not read <= made.keys() | values.keys():
+    return None
+  if any(isinstance(values[name], int) and values[name] > MOST for name in read & values.keys()):  # type: ignore
+    return None
+  try:
+    return eval(compile(ast.Expression(node), "<source>", "eval"), {"__builtins__": {}, **made, **values})
+  except (TypeError, ValueError):
+    return None
 
 
 def _supports(found: Found) -> Mapping[str, object]:

@@ -51,8 +51,12 @@ def parser() -> flags.Parser:
   sub.add_argument("arms", nargs="+", metavar="ARM", help="attention=dot, or KEY=VALUE,KEY=VALUE")
   sub.add_argument("--delta", type=flags.real, default=0.0, help="smallest difference that matters")
   sub.add_argument("--metric", default="auc", help="measure to compare (default auc)")
+  sub.add_argument(
+    "--better", choices=("max", "min"), metavar="way", help="which is better, where the measure has none"
+  )
   sub.add_argument("--seeds", type=flags.seeds, default=12, help="fresh seeds per arm (default 12)")
-  sub.add_argument("--lrs", default="1e-3,3e-3,1e-2,3e-2", help="learning rates that every arm is tuned over")
+  lrs = "learning rates that every arm is tuned over; a single one is fixed"
+  sub.add_argument("--lrs", default="1e-3,3e-3,1e-2,3e-2", help=lrs)
   sub = add("reproduce", "turn claims into verdicts", workdir=True, jobs=True)
   sub.add_argument("claims", nargs="*", metavar="ID|GROUP|my_claim.py", help="default: all")
   sub.add_argument("--tier", choices=TIERS, metavar="tier", default="quick", help="exact, quick, small, long or gpu")
@@ -109,6 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     flags.shadowed()
     space, overrides = flags.parse(parser(), argv)
+    space.argv = argv
     return _run(space, overrides)
   except BrokenPipeError:
     with contextlib.suppress(OSError):

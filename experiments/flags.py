@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,6 +44,11 @@ def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, list
     hint = f"did you mean {near[0]}? " if near else ""
     raise Refused(f"unknown argument {unknown[0]!r}: {hint}allowed: {', '.join(known)} and --config.KEY=VALUE")
   return space, overrides
+
+
+def typed(space: argparse.Namespace) -> str:
+  """The command line as it was typed, quoted for a shell."""
+  return shlex.join(["assay", *space.argv])
 
 
 def subparser(parser: Parser, name: str | None) -> argparse.ArgumentParser:

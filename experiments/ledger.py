@@ -36,13 +36,18 @@ def arm(
   lr_on_edge: bool = False,
   diverged: int = 0,
   stalled: int = 0,
+  within: tuple[float, float] | None = None,
 ) -> Row:
-  """One entry of a row's `arms`: mean and 95 % interval of its reporting seeds, with how many failed."""
+  """One entry of a row's `arms`: mean and 95 % interval of its reporting seeds, with how many failed.
+
+  `within` is the range of the measure, which no interval leaves.
+  """
   from experiments import stats  # scipy, which the command line must not wait for
 
   usable = len(values) > 0 and not any(math.isnan(x) for x in values) and not {math.inf, -math.inf} <= set(values)
   mean = math.fsum(values) / len(values) if usable else math.nan
-  ci = stats.interval(values, 0.025)[:2] if usable else (math.nan, math.nan)
+  found = stats.interval(values, 0.025) if usable else stats.Interval(math.nan, math.nan, "none")
+  ci = (stats.within(found, *within) if within and usable else found)[:2]
   return {
     "name": name,
     "lr": lr,

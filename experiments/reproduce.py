@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from experiments import calls, ledger, looks, stamp, study, verdict
+from experiments import calls, ledger, looks, measures, stamp, study, verdict
 from experiments.claim import All, Bench, Check, Citation, Claim, Contrast, Equivalent, Moderated, Study, Test, Trial
 from experiments.claims import catalog
 from experiments.cohorts import digest as hash_of
@@ -72,10 +72,10 @@ def _look(claim: Claim, look: looks.Look, done: study.Finished) -> Seen:
   assert isinstance(claim.experiment, Trial)
   wanted = sorted(names(claim.experiment.test))
   arms = _arms(claim, done)
+  if faults := done.faults(wanted):
+    return Seen(look, done, _unanswered(faults))
   decided = verdict.verdict(claim, done.samples(wanted), look.level, edge=any(arm.on_edge for arm in arms))
-  if any(arm.count("failed") for arm in arms):
-    decided |= {**_OPEN, "reason": "a trial failed; run the command again."}
-  elif not look.can_decide and any(test["rule"] == "T" for test in decided["tests"]):
+  if not look.can_decide and any(test["rule"] == "T" for test in decided["tests"]):
     decided |= {**_OPEN, "reason": f"{look.n} seeds are too few for an exact test at the level {look.level:.2g}."}
   if look.number > 1 or decided["verdict"] == "inconclusive":
     decided["reason"] += f" Look {look.number} of {look.of}."
@@ -87,7 +87,8 @@ _OPEN = {"verdict": "inconclusive", "condition": None}
 
 def _is_open(claim: Claim, seen: Seen) -> bool:
   """Whether further seeds may decide: they do not where a rate stays on the grid's edge, or where runs failed."""
-  stuck = any(arm.on_edge or arm.count("failed") for arm in _arms(claim, seen.done))
+  assert isinstance(claim.experiment, Trial)
+  stuck = any(arm.on_edge for arm in _arms(claim, seen.done)) or seen.done.faults(names(claim.experiment.test))
   return seen.decided["verdict"] == "inconclusive" and not seen.look.last and not stuck
 
 
@@ -115,7 +116,10 @@ def _arms(claim: Claim, done: study.Finished) -> list[study.Arm]:
 
 
 def ready(claims: Sequence[Claim], tier: str) -> None:
-  """Raises Refused, before anything runs, when the data of some study is not installed."""
+  """Raises Refused, before anything runs, for a test that names no sample of its study, and for data not installed."""
+  for claim in claims:
+    if isinstance(claim.experiment, Trial) and (tier_of_claim := claim.tier_for(tier)):
+      measures.refuse_unknown(claim.experiment.study, names(claim.experiment.test), tier_of_claim)
   for plan, at in _studies(claims, {claim.id: claim.tier_for(tier) for claim in claims}).values():
     study.corpora.present(study.point(plan, at, next(iter(plan.arms)), lr=plan.grid[0], seed=0, split="test"))
 
@@ -126,7 +130,7 @@ def planned(claims: Sequence[Claim], tier: str) -> list[dict[str, Any]]:
   named = {c.experiment.run: at[c.id] for c in claims if at[c.id] and isinstance(c.experiment, Check | Bench)}
   items = [{"name": name, "tier": own, "trials": 0, "steps": 0} for name, own in named.items()]
   for plan, own in _studies(claims, at).values():
-    runs = len(plan.grid) * len(plan.tuning) + len(plan.reporting)  # of each arm
+    runs = study.runs_per_arm(plan)
     steps = runs * study.steps_per_seed(plan, own)
     items.append({"name": plan.name, "tier": own, "trials": runs * len(plan.arms_at(own)), "steps": steps})
   return items
@@ -197,11 +201,12 @@ def _trial_row(claim: Claim, tier: str, config_sha256: str, seen: Seen) -> dict[
   look, done, decided = seen
   plan, wanted, arms = done.study, sorted(names(claim.experiment.test)), _arms(claim, done)
   results = [result for arm in arms for result in arm.results]
+  where = results[0] if results else runner.backend
   files = sorted({path for arm in arms for path in stamp.files(arm.config)})
   return ledger.row(
     claim,
     tier,
-    results[0].get("device", "cpu"),
+    where.get("device", "cpu"),
     decided,
     arms=[_arm(done, name, arms) for name in wanted],
     seeds={"tuning": plan.tuning, "reporting": plan.reporting},
@@ -213,21 +218,27 @@ def _trial_row(claim: Claim, tier: str, config_sha256: str, seen: Seen) -> dict[
     look=look.record,
     versions=stamp.versions(),
     run={
-      "device_name": results[0].get("device_name", ""),
-      "pack_width": max(result.get("pack_width", 1) for result in results),
+      "device_name": where.get("device_name", ""),
+      "pack_width": max((result.get("pack_width", 1) for result in results), default=1),
       "train_seconds": round(sum(result["seconds"] for result in results), 1),
     },
   )
 
 
+def _unanswered(faults: Sequence[str]) -> dict[str, Any]:
+  """What is decided where a number is missing: nothing, and the reason names what is missing and its cause."""
+  reason = f"no answer: {'; '.join(faults)}; correct the cause and run the command again."
+  return {"verdict": "inconclusive", "condition": None, "reason": reason, "tests": []}
+
+
 def _stale(arm: study.Arm) -> bool:
   """Whether some trial of the arm was run by other code than today's."""
   today = stamp.code(arm.config)["code_sha256"]
-  return any(result.get("code_sha256") != today for result in arm.results)
+  return any(result.get("code_sha256") != today for result in arm.results if result["status"] != "failed")
 
 
 def _arm(done: study.Finished, name: str, arms: Sequence[study.Arm]) -> dict[str, Any]:
   arm = next(arm for arm in arms if arm.name == name.partition(":")[0])
-  values = done.samples([name])[name]
-  failures = {"diverged": arm.count("diverged"), "stalled": arm.count("stalled")}
-  return ledger.arm(name, values, lr=arm.lr, lr_on_edge=arm.on_edge, **failures)
+  values = [] if done.faults([name]) else done.samples([name])[name]
+  diverged, stalled = arm.count("diverged"), arm.count("stalled")
+  return ledger.arm(name, values, lr=arm.lr, lr_on_edge=arm.on_edge, diverged=diverged, stalled=stalled)

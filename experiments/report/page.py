@@ -21,6 +21,7 @@ STYLES = {
 RULES = {
   "EXACT": "every value lies in the stated range",
   "PERM": "exact sign-flip test of differences paired by seed, its interval inverted from the test",
+  "T": "Student's t of differences paired by seed, as there are too few for the exact test",
   "TOST": "equivalence: the whole interval inside the margin, a known difference outside it in the same run",
 }
 WIDTH = 88
@@ -214,7 +215,7 @@ def _short(test: Mapping) -> str:
 
 def _sentence(test: Mapping) -> str:
   """`0.590 [0.550, 0.620], needed > 0.1, n 12, p 0.0002 at level 0.0029`."""
-  parts = [_short(test), f"n {test.get('n')}"]
+  parts = [_short(test), f"n {test.get('n')}", *(["Student's t"] if test.get("rule") == "T" else [])]
   if test.get("p") is not None:
     parts.append(f"p {numbers.short(test['p'])} at level {numbers.short(test.get('alpha'))}")
   return ", ".join(parts)
@@ -230,7 +231,7 @@ def _field(name: str, text: str) -> list[str]:
 
 def _method(claim: Mapping, rows: Sequence[Mapping], level: float | None) -> list[str]:
   rule = claim.get("rule") or ""
-  meaning = "; ".join(text for code, text in RULES.items() if code in rule)
+  meaning = "; ".join(text for code, text in RULES.items() if code in re.findall("[A-Z]+", rule))
   minimum = claim.get("minimum_effect")
   if level is None:
     level = next((test["alpha"] for row in rows for test in row.get("tests") or () if test.get("alpha")), None)
