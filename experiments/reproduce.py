@@ -201,7 +201,7 @@ def _trial_row(claim: Claim, tier: str, config_sha256: str, seen: Seen) -> dict[
   look, done, decided = seen
   plan, wanted, arms = done.study, sorted(names(claim.experiment.test)), _arms(claim, done)
   results = [result for arm in arms for result in arm.results]
-  where = results[0] if results else runner.backend
+  where = results[0] if results else {}
   files = sorted({path for arm in arms for path in stamp.files(arm.config)})
   return ledger.row(
     claim,
