@@ -67,7 +67,10 @@ class Place(NamedTuple):
 
 
 class LayerNorm(nnx.Module):
-  """Ba et al. 2016: (x - mean) / sqrt(var + eps) * gain + bias, statistics in float32."""
+  """Ba et al. 2016: (x - mean) / sqrt(var + eps) * gain + bias, statistics in float32.
+
+  The slope is at most gain / sqrt(eps), at a constant row; there those of norms behind one another multiply.
+  """
 
   def __init__(self, width: int, *, eps: float = 1e-6):
     self.gain, self.bias = initial.param((width,), "gain"), initial.param((width,), "bias")
