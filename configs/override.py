@@ -3,24 +3,25 @@
 import copy
 import functools
 import importlib
-import importlib.util
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from configs import base, slots
+from configs import base, slots, userfile
 from configs.check import check, flatten, schema, unknown
 from configs.errors import Refused
 from configs.values import conform, parse
+
+DEEPEST = 10  # sections within sections; a complete configuration has 3
 
 Overrides = Mapping[str, object] | Iterable[str]
 
 
 def load(name_or_path: str, overrides: Overrides = ()) -> ConfigDict:
   """A checked configuration from a card of ours ("heads"), a path.py with get_config, or a run's config.json."""
-  config = apply(_read(str(name_or_path)), overrides)
+  config = apply(_shallow(str(name_or_path), _read(str(name_or_path))), overrides)
   check(config.to_dict())
   return config
 
@@ -181,7 +182,9 @@ def _stored(name: str) -> Mapping:
     raise Refused(f"--config={name!r}: there is no such file; give the config.json of a stored run")
   try:
     config = json.loads(path.read_text(encoding="utf-8"))
-  except (OSError, ValueError, RecursionError) as error:
+  except RecursionError:
+    raise Refused(f"--config={name} nests too deeply; give the config.json of a stored run") from None
+  except (OSError, ValueError) as error:
     raise Refused(f"--config={name} is not JSON ({error}); give the config.json of a stored run") from None
   if not isinstance(config, dict):
     raise Refused(f"--config={name} holds no configuration; give the config.json of a stored run")
@@ -202,21 +205,28 @@ def _module(name: str):
   path = slots.existing(name)
   if path is None:
     raise Refused(f"--config={name!r}: there is no such file; give a path from the current folder or an absolute one")
-  spec = importlib.util.spec_from_file_location(f"card_{path.stem}", path)
-  assert spec is not None
-  module, loader = importlib.util.module_from_spec(spec), spec.loader
-  assert loader is not None
-  _called(name, lambda: loader.exec_module(module))
-  return module
+  return userfile.run(path, f"card_{path.stem}", f"--config={name}")
 
 
 def _called(name: str, function):
-  """Runs a user's code; whatever it raises is told in one line."""
-  try:
-    return function()
-  except Exception as error:
-    reason = " ".join(str(error).split())
-    raise Refused(f"--config={name} failed: {type(error).__name__}: {reason}; correct the card") from None
+  """What a card's function returns; whatever stops a user's is told in one line."""
+  return userfile.call(function, slots.existing(name), f"--config={name}") if name.endswith(".py") else function()
+
+
+def _shallow(name: str, config: ConfigDict | Mapping) -> ConfigDict | Mapping:
+  """The configuration, unless it nests deeper than any that we read; Python would end on its own at about 1000."""
+  level: list[object] = [config]
+  for _ in range(DEEPEST):
+    level = [
+      value for node in level if isinstance(node, ConfigDict | Mapping | list | tuple) for value in _inside(node)
+    ]
+  if level:
+    raise Refused(f"--config={name} nests more than {DEEPEST} sections; give sections such as model.attention.kind")
+  return config
+
+
+def _inside(node: ConfigDict | Mapping | list | tuple) -> Iterable[object]:
+  return node if isinstance(node, list | tuple) else node.values()
 
 
 def _node(tree: dict, path: str) -> dict:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from configs import userfile
 from experiments import atomic, flags
 from model.errors import Refused
 
@@ -114,7 +115,8 @@ def _run(space, overrides: list[str]) -> int:
   if overrides and not hasattr(space, "config"):
     raise Refused(f"--config.{overrides[0]} means nothing to `{PROG} {space.command}`; leave it out")
   command = import_module(f"experiments.commands.{space.command}")
-  document, code = command.run(space, overrides)
+  with userfile.to_stderr() if space.json else contextlib.nullcontext():  # stdout is for the document
+    document, code = command.run(space, overrides)
   if space.json:
     print(atomic.canonical(document))
   return code
