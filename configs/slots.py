@@ -29,6 +29,11 @@ SLOTS = {
   "task": "tasks",
 }
 SHARED = {"__init__", "mechanism", "scheme", "task", "cell"}  # files that a folder's kinds build upon
+PLAIN = (  # what an expression may hold that is worked out without running its file
+  *(ast.Constant, ast.Dict, ast.Name, ast.Load, ast.Store, ast.Tuple, ast.List, ast.BinOp, ast.Add, ast.Sub, ast.Call),
+  *(ast.GeneratorExp, ast.ListComp, ast.comprehension, ast.JoinedStr, ast.FormattedValue),
+)
+MOST = 10_000  # a larger option is not counted through
 GIVEN = ("width", "heads", "kv_heads", "head_dim", "layer")  # what the builder passes: never an option
 
 
@@ -93,6 +98,43 @@ def defaults(family: str, kind: str) -> dict:
   """The options of a kind that have a default, with it."""
   found = options(family, kind)
   return {name: copy.copy(option["default"]) for name, option in found.items() if "default" in option}
+
+
+def stated(family: str, kind: str, name: str, values: Mapping[str, object] | None = None) -> object:
+  """What a class or a base of it gives this attribute: a literal, or a plain expression of its options' `values`.
+
+  None where the source does not say it without being run; tuple(f"depth {i + 1}" for i in range(depth)) is plain.
+  """
+  path, word = _locate(family, kind)
+  found, tree = _find_class(_tree(path), word), _tree(path)
+  while found is not None:
+    given = [_given(node, name, values or {}) for node in ast.walk(found) if _gives(node, name)]
+    if given:
+      return given[0] if len(given) == 1 else None
+    if name in (attributes := _attributes(found)):
+      return attributes[name]
+    found, tree = _above(found, tree) or (None, tree)
+  return None
+
+
+def _gives(node: ast.AST, name: str) -> bool:
+  """Whether a statement inside a class sets the attribute, in whatever way."""
+  if isinstance(node, ast.FunctionDef):
+    return node.name == name
+  if isinstance(node, ast.AnnAssign) and node.value is None:
+    return False
+  if not isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.For):
+    return False
+  targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+  return any(ast.unparse(part) in (name, f"self.{name}") for target in targets for part in ast.walk(target))
+
+
+def _given(node: ast.AST, name: str, values: Mapping[str, object]) -> object:
+  """The value that a statement gives the attribute, None where it is not a plain one."""
+  target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+  value = getattr(node, "value", None)
+  whole = target is not None and ast.unparse(target) in (name, f"self.{name}")
+  return _plain(value, values) if whole and isinstance(value, ast.expr) else None
 
 
 def suggestion(word: str, allowed) -> str:
@@ -163,15 +205,21 @@ def _options(found: ast.ClassDef, tree: ast.Module, ranged: bool) -> dict[str, d
     return {
       a.arg: _option(found.name, a, default) | ranges.get(a.arg, {}) for a, default in pairs if a.arg not in GIVEN
     }
+  above = _above(found, tree)
+  return _options(*above, ranged) if above else {}
+
+
+def _above(found: ast.ClassDef, tree: ast.Module) -> tuple[ast.ClassDef, ast.Module] | None:
+  """The nearest base that can be read, with the tree of its file."""
   for base in found.bases:
     name = ast.unparse(base).rpartition(".")[2]
     above = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name and n is not found), None)
     if above is not None:
-      return _options(above, tree, ranged)
+      return above, tree
     source = _imported(tree, name)
     if source is not None and (above := _find_class(_tree(source), name)) is not None:
-      return _options(above, _tree(source), ranged)
-  return {}
+      return above, _tree(source)
+  return None
 
 
 def _ranges(init: ast.FunctionDef) -> dict[str, dict]:
@@ -241,6 +289,21 @@ def _attributes(found: ast.ClassDef) -> dict:
       except (TypeError, ValueError):
         continue  # computed when the class is built: not for a listing
   return values
+
+
+def _plain(node: ast.expr, values: Mapping[str, object]) -> object:
+  """The value of an expression of nothing but literals, options, tuple() and range(); None for any other."""
+  nodes, made = list(ast.walk(node)), {"tuple": tuple, "range": range}
+  inside = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+  read = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)} - inside
+  if not all(isinstance(n, PLAIN) for n in nodes) or not read <= made.keys() | values.keys():
+    return None
+  if any(isinstance(values[name], int) and values[name] > MOST for name in read & values.keys()):  # type: ignore
+    return None
+  try:
+    return eval(compile(ast.Expression(node), "<source>", "eval"), {"__builtins__": {}, **made, **values})
+  except (TypeError, ValueError):
+    return None
 
 
 def _supports(found: ast.ClassDef) -> Mapping[str, object]:

@@ -52,7 +52,11 @@ class Task:
     raise TypeError(f"{type(self).__name__} draws no batches")
 
   def judge(self, generate: Callable[..., np.ndarray], split: str) -> Mapping[str, float]:
-    """Metrics that need decoding, taken once at the end of a run; none by default."""
+    """Metrics that need decoding, taken once at the end of a run; none by default.
+
+    A task that judges says what it will return, as a literal of its class that is read without running it: each name
+    with which way is better, "max", "min" or "" where neither is, such as judged = {"wer": "min"}.
+    """
     check_split(split)
     return {}
 
