@@ -13,7 +13,7 @@ from pathlib import Path
 from configs import override, slots, userfile
 from configs.errors import Refused as ConfigRefused
 from configs.values import INT_LIMIT
-from experiments import compare, digest
+from experiments import digest, measures
 from experiments import study as protocol
 from experiments.claim import (
   EVIDENCE,
@@ -45,13 +45,6 @@ BRINGS = {  # what kinds of evidence a nature can rest on
   "cited": ("citation",),
   "paper_scale": ("trial", "probe", "citation"),
 }
-FIXED = {  # keys that the protocol sets for every trial, and where a study says them
-  "seed": "tuning and reporting",
-  "optim.lr": "grid",
-  "eval.split": "nothing: tuning reads validation, reporting test",
-  "probes": "probes",
-}
-BETTER = ("max", "min")
 DEEPEST = 8  # tests within tests
 
 Faults = Iterator[str]
@@ -166,7 +159,7 @@ def _experiment(experiment) -> Faults:
     case Check() | Bench():
       yield from _tiers("experiment.tiers", experiment.tiers)
       yield from _function(experiment)
-      yield from _test(experiment.test, _any_sample)
+      yield from _test(experiment.test, lambda sample: None)  # what a function brings is known when it has run
     case Citation():
       yield from _tiers("experiment.tiers", experiment.tiers)
       yield from _citation(experiment)
@@ -205,16 +198,13 @@ def _citation(experiment: Citation) -> Faults:
       yield f"experiment.table holds {_shown(row)}; allowed: a tuple of texts"
   yield from _mapping("experiment.samples", experiment.samples, "a sample's name to its numbers")
   for name, values in experiment.samples.items():
-    yield from _numbers(f"experiment.samples[{name!r}]", values, lambda value: True, "finite numbers")
+    yield from _numbers(f"experiment.samples[{name!r}]", values, "finite numbers")
 
-  def known(sample: str) -> str | None:
-    return None if sample in experiment.samples else f"allowed: {_or(experiment.samples)}"
-
-  yield from _test(experiment.test, known)
-
-
-def _any_sample(sample: str) -> None:
-  """What a function brings is known when it has run."""
+  names: list[str] = []
+  yield from _test(experiment.test, names.append)
+  for sample in names:
+    if sample not in experiment.samples:
+      yield f"experiment.test names the sample {sample!r}; allowed: {_or(experiment.samples)}"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -228,28 +218,12 @@ def _trial(experiment: Trial) -> Faults:
   yield from _study(study)
   if isinstance(experiment, Probe) and not study.probes:
     yield "study.probes is (); allowed for evidence 'probe': files of experiments/probes, such as ('entropy',)"
-  read = study.arms_at("quick") if "quick" in study.tiers else study.arms
   names: list[str] = []
-
-  def known(sample: str) -> str | None:
-    names.append(sample)
-    arm, colon, measure = sample.partition(":")
-    if arm not in study.arms:
-      return f"allowed: the arms {_or(study.arms)}, or 'arm:measure'"
-    if arm not in read:
-      return f"allowed: the arms that tier quick runs, study.lean = {study.lean!r}"
-    if colon and not measure:
-      return "allowed: a measure behind the colon, such as 'dot:loss'"
-    return "allowed once study.window names rates" if measure == "window" and not study.window else None
-
-  yield from _test(experiment.test, known)
-  yield from _measures(study, names)
-
-
-def _measures(study: Study, names: Iterable[str]) -> Faults:
-  smaller = study.metric in compare.SMALLER
-  if smaller and study.better == "max":
-    yield f"study.better is 'max' with the metric {study.metric}, of which less is better; allowed: 'min'"
+  yield from _test(experiment.test, names.append)
+  try:
+    measures.refuse_unknown(study, names)
+  except (ConfigRefused, Refused) as refusal:
+    yield str(refusal)
 
 
 def _study(study: Study) -> Faults:
@@ -257,8 +231,9 @@ def _study(study: Study) -> Faults:
     yield from _text(f"study.{field}", getattr(study, field))
   if not isinstance(study.x, str):
     yield f"study.x is {_shown(study.x)}; allowed: a text, what the arms vary"
-  yield from _choice("study.better", study.better, BETTER)
-  yield from _rates(study)
+  yield from _text("study.better", study.better)
+  yield from _numbers("study.grid", study.grid, "learning rates")
+  yield from _numbers("study.window", study.window, "learning rates", empty=True)
   yield from _seeds(study)
   yield from _probes(study)
   yield from _tiers("study.tiers", study.tiers, mapping=True)
@@ -270,29 +245,15 @@ def _study(study: Study) -> Faults:
   for kind, given in (("arms", study.arms), ("tiers", study.tiers)):
     for name, overrides in given.items():
       yield from _overrides(f"study.{kind}[{name!r}]", overrides)
-  for name in study.arms:
-    if ":" in name:
-      yield f"study.arms names {name!r}; allowed: names without a colon, which stands before a measure"
   yield from _resolved(study)
-
-
-def _rates(study: Study) -> Faults:
-  for field in ("grid", "window"):
-    rates = getattr(study, field)
-    yield from _numbers(f"study.{field}", rates, lambda value: value > 0, "learning rates above 0", field == "window")
-    if len(set(rates)) < len(rates):
-      yield f"study.{field} is {_shown(rates)}; allowed: each rate once"
 
 
 def _seeds(study: Study) -> Faults:
   for field in ("tuning", "reporting"):
-    seeds, allowed = getattr(study, field), f"whole numbers from 0 to {INT_LIMIT}, each once"
-    yield from _tuple(f"study.{field}", seeds, allowed)
-    if not all(type(seed) is int and 0 <= seed <= INT_LIMIT for seed in seeds) or len(set(seeds)) < len(seeds):
+    seeds, allowed = getattr(study, field), f"whole numbers from 0 to {INT_LIMIT}"
+    yield from _tuple(f"study.{field}", seeds, allowed, empty=True)
+    if not all(type(seed) is int and 0 <= seed <= INT_LIMIT for seed in seeds):
       yield f"study.{field} is {_shown(seeds)}; allowed: {allowed}"
-  both = sorted(set(study.tuning) & set(study.reporting))
-  if both:
-    yield f"study.reporting holds {both[0]}, a tuning seed too; allowed: seeds that tuning never saw"
 
 
 def _probes(study: Study) -> Faults:
@@ -312,8 +273,6 @@ def _overrides(field: str, overrides: object) -> Faults:
     yield f"{field} is {_shown(overrides)}; allowed: overrides of the card, such as {{'model.heads': 4}}"
   assert isinstance(overrides, Mapping)
   for key, value in overrides.items():
-    if key in FIXED:
-      yield f"{field} sets {key}, which the protocol sets for every trial; allowed in its place: {FIXED[key]}"
     plain = value if isinstance(value, list | tuple) else (value,)
     if not all(part is None or isinstance(part, bool | int | float | str) for part in plain):
       yield f"{field} sets {key} to {_shown(value)}; allowed: a number, a word, or several"
@@ -339,17 +298,17 @@ def _resolved(study: Study) -> Faults:
 # ---------------------------------------------------------------------------------------------------------------------
 # Tests
 
-Known = Callable[[str], str | None]  # a sample's name to what is allowed in its place, None where it is known
+Read = Callable[[str], None]  # gets each sample that a test reads
 
 
-def _test(test: object, known: Known) -> Faults:
+def _test(test: object, read: Read) -> Faults:
   """A test and all within it, without recursion: a file may nest ten thousand."""
   todo: list[tuple[object, str, int]] = [(test, "experiment.test", 1)]
   while todo:
     one, field, depth = todo.pop()
     if depth > DEEPEST:
       yield f"experiment.test nests more than {DEEPEST} tests; allowed: fewer, such as All((first, second))"
-    yield from _one_test(one, field, known)
+    yield from _one_test(one, field, read)
     todo += [(part, f"{field}{name}", depth + 1) for name, part in _parts(one)]
 
 
@@ -365,17 +324,17 @@ def _parts(test: object) -> list[tuple[str, object]]:
   return []
 
 
-def _one_test(test: object, field: str, known: Known) -> Faults:
+def _one_test(test: object, field: str, read: Read) -> Faults:
   match test:
     case Bound():
-      yield from _sample(f"{field}.sample", test.sample, known)
+      yield from _sample(f"{field}.sample", test.sample, read)
       for side in ("low", "high"):
         if not _number(getattr(test, side)) or math.isnan(getattr(test, side)):
           yield f"{field}.{side} is {_shown(getattr(test, side))}; allowed: a number, or an infinity"
       if test.low > test.high:
         yield f"{field} has low={test.low:g} above high={test.high:g}; allowed: low at most high"
     case Contrast():
-      yield from _contrast(test, field, known)
+      yield from _contrast(test, field, read)
     case Equivalent():
       for part in ("contrast", "worse"):
         if not isinstance(getattr(test, part), Contrast):
@@ -395,11 +354,11 @@ def _one_test(test: object, field: str, known: Known) -> Faults:
       yield f"{field} is {_shown(test)}; allowed: {_or(kind.__name__ for kind in Test.__args__)}"
 
 
-def _contrast(test: Contrast, field: str, known: Known) -> Faults:
+def _contrast(test: Contrast, field: str, read: Read) -> Faults:
   yield from _text(f"{field}.name", test.name)
   yield from _mapping(f"{field}.weights", test.weights, "a sample's name to its weight")
   for name, weight in test.weights.items():
-    yield from _sample(f"{field}.weights", name, known)
+    yield from _sample(f"{field}.weights", name, read)
     if not _finite(weight):
       yield f"{field}.weights[{name!r}] is {_shown(weight)}; allowed: a finite number"
   if not any(test.weights.values()):
@@ -408,11 +367,9 @@ def _contrast(test: Contrast, field: str, known: Known) -> Faults:
     yield f"{field}.above is {_shown(test.above)}; allowed: a finite number, the smallest effect that matters"
 
 
-def _sample(field: str, name: object, known: Known) -> Faults:
+def _sample(field: str, name: object, read: Read) -> Faults:
   yield from _text(field, name)
-  allowed = known(str(name))
-  if allowed:
-    yield f"{field} names {name!r}; {allowed}"
+  read(str(name))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -439,11 +396,11 @@ def _mapping(field: str, value: object, what: str) -> Faults:
     yield f"{field} is {_shown(value)}; allowed: a dictionary that is not empty, {what}"
 
 
-def _numbers(field: str, value: object, right: Callable[[float], bool], what: str, empty: bool = False) -> Faults:
+def _numbers(field: str, value: object, what: str, empty: bool = False) -> Faults:
   yield from _tuple(field, value, what, empty)
   assert isinstance(value, tuple)
   for number in value:
-    if not _finite(number) or not right(number):
+    if not _finite(number):
       yield f"{field} holds {_shown(number)}; allowed: {what}"
 
 
