@@ -25,6 +25,7 @@ from experiments.claim import (
   slope,
 )
 from experiments.claims import catalog
+from experiments.commands import new
 from model.errors import Refused
 
 TINY = {"train.steps": 8, "eval.every": 4}
@@ -324,6 +325,13 @@ def test_ids_and_studies_of_other_files_are_not_taken_over(write):
     catalog.select([write("fourth.py", id="MINE-4", name=ours)])
   same = catalog.select([first, write("fifth.py", id="MINE-5")])  # an equal study is the same study
   assert [claim.id for claim in same] == ["MINE-1", "MINE-5"]
+
+
+def test_the_file_that_a_new_claim_begins_with_passes(write):
+  text = new.fill((new.TEMPLATES / "claim.py.txt").read_text(), "fresh_claim")
+  (claim,) = catalog.select([write("fresh_claim.py", text)])
+  assert claim.id == "MINE-FRESHCLAIM"
+  assert not list(claim_files.faults(claim))
 
 
 def test_a_path_that_can_be_none_is_refused():

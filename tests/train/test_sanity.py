@@ -2,7 +2,9 @@
 
 import functools
 import math
+import sys
 import types
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments import pack
+from experiments.commands import new
 from model import build
 from model.errors import Refused
 from model.see import Where, rows
@@ -139,6 +142,19 @@ def named(**attributes):
   for name, value in attributes.items():
     setattr(task, name, value)
   return task
+
+
+def test_the_file_that_a_new_task_begins_with_passes_its_own_test(monkeypatch):
+  text, test = (
+    new.fill((new.TEMPLATES / f"{name}.py.txt").read_text(), "fresh_task") for name in ("task", "test_task")
+  )
+  module = types.ModuleType("train.tasks.fresh_task")
+  exec(compile(text, "fresh_task.py", "exec"), vars(module))
+  monkeypatch.setitem(sys.modules, module.__name__, module)
+  tests: dict[str, Any] = {}
+  exec(compile(test, "test_fresh_task.py", "exec"), tests)
+  tests["test_batches_can_be_learned_from"]()
+  tests["test_targets_are_right"]()
 
 
 @pytest.mark.parametrize(
