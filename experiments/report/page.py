@@ -42,6 +42,7 @@ def ledger_markdown(rows: Sequence[Mapping], claims: Sequence[Mapping]) -> str:
     title = f"{name}: {verdicts.GROUPS[name]}" if name in verdicts.GROUPS else name
     groups += [{"title": title, "lines": lines}] if lines else []
   counts = _counts(rows, items)
+  published = [entry for item in items.values() for entry in item.get("literature", ())]
   template = environment(escape=False).get_template("ledger.md.j2")
   text = template.render(
     total=sum(counts.values()),
@@ -51,6 +52,8 @@ def ledger_markdown(rows: Sequence[Mapping], claims: Sequence[Mapping]) -> str:
     meanings=verdicts.MEANINGS,
     groups=groups,
     untested=_untested(rows, items),
+    published=len(published),
+    looked_up=sum(bool(entry["checked"]) for entry in published),
   )
   return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
