@@ -9,9 +9,11 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from configs import base, slots, userfile
+from configs import base, slots
 from configs.check import check, flatten, schema, unknown
 from configs.errors import Refused
+from configs.userfile import call as guarded
+from configs.userfile import run as guarded_import
 from configs.values import conform, parse
 
 DEEPEST = 10  # sections within sections; a complete configuration has 3
@@ -21,7 +23,7 @@ Overrides = Mapping[str, object] | Iterable[str]
 
 def load(name_or_path: str, overrides: Overrides = ()) -> ConfigDict:
   """A checked configuration from a card of ours ("heads"), a path.py with get_config, or a run's config.json."""
-  config = apply(_shallow(str(name_or_path), _read(str(name_or_path))), overrides)
+  config = apply(_read(str(name_or_path)), overrides)
   check(config.to_dict())
   return config
 
@@ -162,14 +164,14 @@ def _fill_from(tree: dict, defaults: Mapping, prefix: str) -> None:
 
 def _read(name: str) -> ConfigDict | Mapping:
   if _is_stored(name):
-    return _stored(name)
+    return _shallow(name, _stored(name))
   module = _module(name)
   if not callable(getattr(module, "get_config", None)):
     raise Refused(f"--config={name} has no get_config(); define one that returns an ml_collections ConfigDict")
   config = _called(name, module.get_config)
   if not isinstance(config, ConfigDict | Mapping):
     raise Refused(f"--config={name}: get_config() returned {type(config).__name__}; allowed: a ConfigDict")
-  return config
+  return _shallow(name, config)
 
 
 def _is_stored(name: str) -> bool:
@@ -205,12 +207,12 @@ def _module(name: str):
   path = slots.existing(name)
   if path is None:
     raise Refused(f"--config={name!r}: there is no such file; give a path from the current folder or an absolute one")
-  return userfile.run(path, f"card_{path.stem}", f"--config={name}")
+  return guarded_import(path, f"card_{path.stem}", f"--config={name}")
 
 
 def _called(name: str, function):
   """What a card's function returns; whatever stops a user's is told in one line."""
-  return userfile.call(function, slots.existing(name), f"--config={name}") if name.endswith(".py") else function()
+  return guarded(function, slots.existing(name), f"--config={name}") if name.endswith(".py") else function()
 
 
 def _shallow(name: str, config: ConfigDict | Mapping) -> ConfigDict | Mapping:
