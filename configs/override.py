@@ -3,7 +3,6 @@
 import copy
 import functools
 import importlib
-import importlib.util
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,7 +12,11 @@ from ml_collections import ConfigDict
 from configs import base, effect, slots
 from configs.check import check, flatten, schema, unknown
 from configs.errors import Refused
+from configs.userfile import call as guarded
+from configs.userfile import run as guarded_import
 from configs.values import conform, parse
+
+DEEPEST = 10  # sections within sections; a complete configuration has 3
 
 Overrides = Mapping[str, object] | Iterable[str]
 KINDS = ("model.kind", *(f"{slot}.kind" for slot in slots.SLOTS))  # keys that may name a file of the user's
@@ -255,14 +258,14 @@ def _refuse_idle_card(name: str, tree: dict) -> None:
 
 def _read(name: str) -> ConfigDict | Mapping:
   if _is_stored(name):
-    return _stored(name)
+    return _shallow(name, _stored(name))
   module = _module(name)
   if not callable(getattr(module, "get_config", None)):
     raise Refused(f"--config={name} has no get_config(); define one that returns an ml_collections ConfigDict")
   config = _called(name, module.get_config)
   if not isinstance(config, ConfigDict | Mapping):
     raise Refused(f"--config={name}: get_config() returned {type(config).__name__}; allowed: a ConfigDict")
-  return config
+  return _shallow(name, config)
 
 
 def _is_stored(name: str) -> bool:
@@ -275,7 +278,9 @@ def _stored(name: str) -> Mapping:
     raise Refused(f"--config={name!r}: there is no such file; give the config.json of a stored run")
   try:
     config = json.loads(path.read_text(encoding="utf-8"))
-  except (OSError, ValueError, RecursionError) as error:
+  except RecursionError:
+    raise Refused(f"--config={name} nests too deeply; give the config.json of a stored run") from None
+  except (OSError, ValueError) as error:
     raise Refused(f"--config={name} is not JSON ({error}); give the config.json of a stored run") from None
   if not isinstance(config, dict):
     raise Refused(f"--config={name} holds no configuration; give the config.json of a stored run")
@@ -292,12 +297,7 @@ def _module(name: str):
   path = slots.existing(name)
   if path is None:
     raise Refused(f"--config={name!r}: there is no such file; give a path from the current folder or an absolute one")
-  spec = importlib.util.spec_from_file_location(f"card_{path.stem}", path)
-  assert spec is not None
-  module, loader = importlib.util.module_from_spec(spec), spec.loader
-  assert loader is not None
-  _called(name, lambda: loader.exec_module(module))
-  return module
+  return guarded_import(path, f"card_{path.stem}", f"--config={name}")
 
 
 def _cards() -> tuple[str, ...]:
@@ -307,12 +307,24 @@ def _cards() -> tuple[str, ...]:
 
 
 def _called(name: str, function):
-  """Runs a user's code; whatever it raises is told in one line."""
-  try:
-    return function()
-  except Exception as error:
-    reason = " ".join(str(error).split())
-    raise Refused(f"--config={name} failed: {type(error).__name__}: {reason}; correct the card") from None
+  """What a card's function returns; whatever stops a user's is told in one line."""
+  return guarded(function, slots.existing(name), f"--config={name}") if name.endswith(".py") else function()
+
+
+def _shallow(name: str, config: ConfigDict | Mapping) -> ConfigDict | Mapping:
+  """The configuration, unless it nests deeper than any that we read; Python would end on its own at about 1000."""
+  level: list[object] = [config]
+  for _ in range(DEEPEST):
+    level = [
+      value for node in level if isinstance(node, ConfigDict | Mapping | list | tuple) for value in _inside(node)
+    ]
+  if level:
+    raise Refused(f"--config={name} nests more than {DEEPEST} sections; give sections such as model.attention.kind")
+  return config
+
+
+def _inside(node: ConfigDict | Mapping | list | tuple) -> Iterable[object]:
+  return node if isinstance(node, list | tuple) else node.values()
 
 
 def _node(tree: dict, path: str) -> dict:

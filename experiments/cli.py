@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from configs import userfile
 from experiments import atomic, flags
 from model.errors import Refused
 
@@ -134,7 +135,8 @@ def _run(space, overrides: list[str]) -> int:
 
     space.config = override.located(space.config)  # a user's file is found again from any folder
   command = import_module(f"experiments.commands.{space.command}")
-  document, code = command.run(space, overrides)
+  with userfile.to_stderr() if space.json else contextlib.nullcontext():  # stdout is for the document
+    document, code = command.run(space, overrides)
   if space.json:
     print(atomic.canonical(document))
   return code

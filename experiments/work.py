@@ -29,7 +29,7 @@ def one(root: Path, request: dict[str, Any], cohorts: MutableMapping[str, Any], 
   except Refused as refusal:
     tell(event="refused", message=str(refusal))
     return "refused"
-  except Exception as error:
+  except (Exception, SystemExit, KeyboardInterrupt) as error:  # a class that ends the program ends its own trials
     cause = _cause(error)
     with contextlib.suppress(OSError), (root / "crash.txt").open("a") as crash:
       crash.write(traceback.format_exc())
@@ -74,7 +74,7 @@ def _pack(request: dict[str, Any]) -> Pack:
   return Pack(request["cohort"], tuple(request["keys"]), tuple(request["configs"]))
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: BaseException) -> str:
   text = " ".join(str(error).split())[:300]
   if isinstance(error, MemoryError) or (isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in text):
     return f"out of memory; use a smaller train.batch, model.block > 0 or fewer --jobs ({text})"

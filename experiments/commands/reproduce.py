@@ -14,7 +14,7 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   started = time.monotonic()
   claims = catalog.select(space.claims)
   if space.dry_run:
-    return _plan(claims, space.tier)
+    return _plan(claims, space.tier, quiet=space.json)
   from experiments import ledger, outcome, reproduce
   from experiments.progress import Progress
   from experiments.runner import Options, Runner
@@ -55,11 +55,11 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   return document, 3 if runner.counts["failed"] or unanswered else 0
 
 
-def _plan(claims, tier: str) -> tuple[dict[str, Any], int]:
+def _plan(claims, tier: str, quiet: bool) -> tuple[dict[str, Any], int]:
   """What would run: rows by tier, and trials by study."""
   from experiments import reproduce
 
   items = reproduce.planned(claims, tier)
-  for item in items:
+  for item in () if quiet else items:
     print(f"{item['name']}: {item['trials']} trials, {item['steps']} steps at tier {item['tier']}")
   return {"schema": 1, "items": items}, 0

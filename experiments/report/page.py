@@ -45,6 +45,7 @@ def ledger_markdown(rows: Sequence[Mapping], claims: Sequence[Mapping], calibrat
     title = f"{name}: {verdicts.GROUPS[name]}" if name in verdicts.GROUPS else name
     groups += [{"title": title, "lines": lines}] if lines else []
   counts = _counts(rows, items)
+  published = [entry for item in items.values() for entry in item.get("literature", ())]
   template = environment(escape=False).get_template("ledger.md.j2")
   text = template.render(
     total=sum(counts.values()),
@@ -56,6 +57,8 @@ def ledger_markdown(rows: Sequence[Mapping], claims: Sequence[Mapping], calibrat
     untested=_untested(rows, items),
     calibration=[numbers.plain(text) for text in told(calibration)] if calibration else [],
     replicated=_replicated(judged),
+    published=len(published),
+    looked_up=sum(bool(entry["checked"]) for entry in published),
   )
   return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
