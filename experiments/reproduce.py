@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from experiments import calls, ledger, stamp, study, verdict
 from experiments.claim import All, Bench, Check, Citation, Claim, Contrast, Equivalent, Moderated, Test, Trial
 from experiments.claims import catalog
+from experiments.cohorts import cohort_key
 from experiments.cohorts import digest as hash_of
 from experiments.runner import Runner
 
@@ -137,7 +138,7 @@ def _trial_row(claim: Claim, tier: str, alpha: float, config_sha256: str, done: 
     code_files=files,
     data_sha256=study.corpora.hashes(arms[0].config),
     trials=[key for arm in arms for key in arm.keys],
-    stale=any(_stale(arm) for arm in arms),
+    stale=any(_stale(arm, runner) for arm in arms),
     versions=stamp.versions(),
     run={
       "device_name": results[0].get("device_name", ""),
@@ -147,10 +148,11 @@ def _trial_row(claim: Claim, tier: str, alpha: float, config_sha256: str, done: 
   )
 
 
-def _stale(arm: study.Arm) -> bool:
-  """Whether some trial of the arm was run by other code than today's."""
+def _stale(arm: study.Arm, runner: Runner) -> bool:
+  """Whether some trial of the arm was run by other code than today's and kept, a tuning trial included."""
   today = stamp.code(arm.config)["code_sha256"]
-  return any(result.get("code_sha256") != today for result in arm.results)
+  kept = {cohort_key(runner.store.config(key)) for key in runner.stale} if runner.options.keep_stale else set()
+  return cohort_key(arm.config) in kept or any(result.get("code_sha256") != today for result in arm.results)
 
 
 def _arm(done: study.Finished, name: str, arms: Sequence[study.Arm]) -> dict[str, Any]:

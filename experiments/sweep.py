@@ -96,5 +96,6 @@ def summary(done: Finished, measures: Sequence[str]) -> list[dict[str, Any]]:
       low, high, _ = stats.t_interval(finite, 0.025) if len(finite) > 1 else (math.nan, math.nan, "none")
       row[measure] = {"mean": mean, "ci": [low, high], "n": len(finite)}
     row |= {status: arm.count(status) for status in ("diverged", "stalled", "failed")}
+    row["stale"] = sum(bool(result.get("stale")) for result in arm.results)
     rows.append(row)
   return rows

@@ -25,7 +25,9 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   root = flags.workdir(space.workdir, "compare", space.config)
   identity = {"command": "compare", "card": space.config, "arms": digest(configs)[:16], "metric": space.metric}
   with opened(root, identity) as store, Progress(f"compare on {space.config}") as progress:
-    with Runner(store, Options(jobs=space.jobs, profile=space.profile), progress) as runner:
+    with Runner(
+      store, Options(jobs=space.jobs, profile=space.profile, keep_stale=space.keep_stale), progress
+    ) as runner:
       done, found = compare.run(plan, space.delta, runner)
     costs = {name: _cost(config) for name, config in zip(named, configs, strict=True)}
     drawn = outcome.study_plot(done, store)
@@ -62,7 +64,8 @@ def _comparison(item: dict[str, Any]) -> Comparison:
 
 def _arm(drawn, arm: study.Arm, metric: str, better: str) -> dict[str, Any]:
   entry = ledger.arm(arm.name, arm.values(metric, better), lr=arm.lr, lr_on_edge=arm.on_edge)
-  return entry | {"diverged": drawn.diverged, "stalled": drawn.stalled, "cost": dict(drawn.cost)}
+  lost = {"diverged": drawn.diverged, "stalled": drawn.stalled, "stale": drawn.stale}
+  return entry | lost | {"cost": dict(drawn.cost)}
 
 
 def _print(found: list[dict[str, Any]], items: list[dict[str, Any]], metric: str) -> None:
@@ -76,7 +79,8 @@ def _print(found: list[dict[str, Any]], items: list[dict[str, Any]], metric: str
     cost, edge = item["cost"], " (edge)" if item["lr_on_edge"] else ""
     figures = (f"{item['mean']:.4g} [{low:.4g}, {high:.4g}]", f"{cost['parameters']:.0f}", f"{cost['flops'] / 1e6:.3g}")
     machine = (f"{cost['step_seconds'] * 1e3:.3g}", f"{cost['memory_bytes'] / 2**20:.3g}")
-    table.add_row(item["name"], f"{item['lr']:g}{edge}", *figures, *machine)
+    stale = f" ({item['stale']} stale)" if item["stale"] else ""
+    table.add_row(item["name"] + stale, f"{item['lr']:g}{edge}", *figures, *machine)
   outcome.show(table)
   for item in found:
     low, high = item["ci"]

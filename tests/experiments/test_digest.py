@@ -135,8 +135,9 @@ def test_a_change_elsewhere_leaves_the_digest(tree):
 
 def test_a_mechanism_of_the_user_counts_and_an_unknown_one_is_told(tree, tmp_path):
   (tmp_path / "mine.py").write_text("from model.attention.mechanism import Mechanism\n")
-  own = {**CONFIG, "model": {**CONFIG["model"], "attention": {"kind": "mine.py:Mine"}}}
-  assert "mine.py" in digest.files_in_use(own, tree)
+  mine = str(tmp_path / "mine.py")
+  own = {**CONFIG, "model": {**CONFIG["model"], "attention": {"kind": f"{mine}:Mine"}}}
+  assert mine in digest.files_in_use(own, tree)
   unknown = {**CONFIG, "model": {**CONFIG["model"], "attention": {"kind": "nowhere"}}}
   with pytest.raises(FileNotFoundError, match="nowhere"):
     digest.files_in_use(unknown, tree)
