@@ -1,8 +1,8 @@
 """Which data files a config reads, by their hashes; part of every trial's key. The parent stays free of jax.
 
 A task says what it reads in four ways (train/tasks/task.py): `needs` and `files` are literals of its class, an option
-whose value is the path of a file is one, and a method `data_sha256` is asked in a process of its own, since it takes the
-built task. The worker compares all of it with the task that it builds.
+whose value is the path of a file is one, and a method `data_sha256` is asked in a process of its own, since it takes
+the built task. The worker compares all of it with the task that it builds.
 """
 
 import functools

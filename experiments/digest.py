@@ -51,7 +51,7 @@ def of_texts(texts: Mapping[str, str]) -> str:
 
 
 def names(files: Iterable[str]) -> dict[str, str]:
-  """What a digest calls each file, and its path: absolute ones by their places within the folder that holds them all."""
+  """What a digest calls each file, and its path: absolute ones by their places in the folder that holds them all."""
   files = {Path(path).as_posix() for path in files}
   own = {path for path in files if os.path.isabs(path)}
   above = os.path.commonpath([os.path.dirname(path) for path in own]) if own else ""

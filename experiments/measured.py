@@ -1,7 +1,7 @@
 """What is measured of a trained member at its end: its curve's summary, what its task's judge says, its probes.
 
-`cohort` is an `experiments.pack.Cohort`. This file decides numbers, so it is part of every trial's digest; pack.py, which
-schedules and stores, is not.
+`cohort` is an `experiments.pack.Cohort`. This file decides numbers, so it is part of every trial's digest; pack.py,
+which schedules and stores, is not.
 """
 
 import importlib

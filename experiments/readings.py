@@ -1,7 +1,8 @@
 """Which files of the user's the code of a trial opened, so that another content of them is noticed.
 
-A task may say what it reads (train/tasks/task.py); this is for what it does not say, and for mechanisms. Files of Python
-and its packages, of this repository and of the system are nobody's data. Only what Python's `open` opens is seen.
+A task may say what it reads (train/tasks/task.py); this is for what it does not say, and for mechanisms. Files of
+Python and its packages, of this repository and of the system are nobody's data. Only what Python's `open` opens is
+seen.
 """
 
 import contextlib
@@ -11,7 +12,6 @@ import sys
 import sysconfig
 import threading
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from experiments import corpora, digest
@@ -53,7 +53,7 @@ def record(config: Mapping[str, Any]) -> dict[str, Any]:
 def _hook(event: str, arguments: tuple) -> None:
   if event != "open" or not getattr(_noting, "on", False):
     return
-  path, mode, flags = arguments
+  path, _, flags = arguments
   if isinstance(path, str | bytes | os.PathLike) and not (flags or 0) & (os.O_WRONLY | os.O_RDWR):
     name = os.path.realpath(os.fsdecode(path))
     if name not in _opened and _is_data(name):
