@@ -88,8 +88,9 @@ def _mentions(node: ast.AST, name: str) -> Iterator[ast.Name]:
 def _calls(init: ast.FunctionDef, names: set[str]) -> Iterator[ast.Call]:
   """The calls dial(number) of a constructor whose number is plain arithmetic."""
   for node in ast.walk(init):
-    made = isinstance(node, ast.Call) and ast.unparse(node.func) in names
-    if made and len(node.args) == 1 and not node.keywords and all(_plain(part) for part in ast.walk(node.args[0])):
+    if not isinstance(node, ast.Call) or ast.unparse(node.func) not in names:
+      continue
+    if len(node.args) == 1 and not node.keywords and all(_plain(part) for part in ast.walk(node.args[0])):
       yield node
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from configs import dials, slots
+from experiments import corpora
 
 # Run-time numbers of a run whatever it is built of; all else is compiled into the cohort, but for the dials that the
 # classes in the slots of the model hold (configs/dials.py).
@@ -70,6 +71,7 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
   kept = {name: value for name, value in config.items() if name not in NOT_IDENTITY}
   for slot in ("model", *slots.SLOTS):
     kept = _with(kept, f"{slot}.kind", _absolute)
+  kept = _with(kept, "task", _absolute_options)
   return without(kept, [path for path, value in LATER.items() if _stands_at(config, path, value)])
 
 
@@ -142,6 +144,11 @@ def _with(config: Mapping[str, Any], path: str, change) -> dict[str, Any]:
 def _absolute(kind: Any) -> Any:
   """The kind "mine.py:Mine" by the absolute path of its file; any other as it is."""
   return _resolved(kind, Path.cwd()) if isinstance(kind, str) and ":" in kind else kind
+
+
+def _absolute_options(task: Mapping[str, Any]) -> dict[str, Any]:
+  """A task's options with the absolute paths of the files that they name."""
+  return {name: str(path) if (path := corpora.named(value)) else value for name, value in task.items()}
 
 
 @functools.lru_cache(maxsize=256)

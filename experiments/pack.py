@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 
 from experiments import atomic, brief, measured, readings
-from experiments.cohorts import Pack
+from experiments.cohorts import Pack, digest
 from experiments.store import Store, number
 from model import build
 from train import checkpoint
@@ -64,18 +64,21 @@ def run(
   """
   started = time.monotonic()
   stamps = [dict(stamp(config)) for config in pack.configs]
-  codes = [each.get("code_sha256") for each in stamps]
   split = pack.configs[0]["eval"]["split"]
   if split not in cohort.eval_data:
     with readings.noted():
       cohort.eval_data[split] = _on_device(cohort.task.data(split))
+  stamps = [made | readings.record(config) for made, config in zip(stamps, pack.configs, strict=True)]
+  makers = [digest([made.get("code_sha256"), made.get("read")])[:16] for made in stamps]
   folder = store.cohort(pack.key) / "checkpoints"
-  start, before = _resume(cohort.whole, pack, folder, warn, codes)
+  if all(store.result(key) is not None for key in pack.keys):
+    shutil.rmtree(folder, ignore_errors=True)  # what has ended and is asked for again was made by other code or data
+  start, before = _resume(cohort.whole, pack, folder, warn, makers)
   curves: Curves = [list(curve) for curve in start[1]] if start else [[] for _ in pack.keys]
   for key, config, curve in zip(pack.keys, pack.configs, curves, strict=True):
     (store.trial(key) / "result.json").unlink(missing_ok=True)  # of other code: it goes with its curve
     store.begin(key, config, curve)
-  _register(store, pack, codes)
+  _register(store, pack, makers)
 
   def on_rows(new):
     for key, rows in zip(pack.keys, new, strict=True):
@@ -105,7 +108,7 @@ def run(
     config = pack.configs[index]
     times = {"seconds": seconds / len(pack.keys), "step_seconds": fitted.step_seconds}
     found = measured.result(cohort, config, fitted, index)
-    store.finish(key, fitted.curves[index], {**found, **stamps[index], **readings.record(config), **times})
+    store.finish(key, fitted.curves[index], {**found, **stamps[index], **times})
   if not keep:
     store.forget_cohort(pack.key)
   return True
@@ -125,13 +128,13 @@ def restore(store: Store, pack: Pack, cohort: Cohort, warn: Callable[[str], None
   return (start[0], cohort.whole.members(pack.configs)) if start else None
 
 
-def _resume(whole: Ensemble, pack: Pack, folder: Path, warn, codes: Sequence[str | None] | None = None):
-  """The state and curves that a pack was left with, and its seconds; nothing where other code than `codes` left them.
+def _resume(whole: Ensemble, pack: Pack, folder: Path, warn, makers: Sequence[str] | None = None):
+  """The state and curves that a pack was left with, and its seconds; nothing where other code or data left them.
 
-  None for `codes`: whichever code it was.
+  makers: digests of today's code and data, one per member; None: whatever left them.
   """
-  if codes is not None and folder.exists() and _codes(folder.parent) != list(codes):
-    warn(f"{folder} was left by other code; the training begins anew")
+  if makers is not None and folder.exists() and _makers(folder.parent) != list(makers):
+    warn(f"{folder} was left by other code or data; the training begins anew")
     shutil.rmtree(folder)
   if not folder.exists():
     return None, 0.0
@@ -141,19 +144,19 @@ def _resume(whole: Ensemble, pack: Pack, folder: Path, warn, codes: Sequence[str
   return (tree, curves), float(extra["seconds"])
 
 
-def _codes(folder: Path) -> list[str | None] | None:
-  """The digest of the code that each member of a pack was last trained by; None where the folder does not say."""
+def _makers(folder: Path) -> list[str] | None:
+  """The digest of the code and data that each member of a pack was last trained by; None where it is not said."""
   try:
     members = json.loads((folder / "members.json").read_text(encoding="utf-8"))
-    return members.get("code_sha256")
+    return members.get("made_by")
   except (OSError, ValueError, AttributeError):
     return None  # as good as unknown: the training begins anew
 
 
-def _register(store: Store, pack: Pack, codes: Sequence[str | None]) -> None:
+def _register(store: Store, pack: Pack, makers: Sequence[str]) -> None:
   folder = store.cohort(pack.key)
   folder.mkdir(parents=True, exist_ok=True)
-  members = {"schema": 1, "cohort": pack.cohort, "trials": list(pack.keys), "code_sha256": list(codes)}
+  members = {"schema": 1, "cohort": pack.cohort, "trials": list(pack.keys), "made_by": list(makers)}
   atomic.write_json(folder / "members.json", members)
   with (folder / "log.txt").open("a") as log:
     log.write(f"{len(pack.keys)} members from step {len(store.curve(pack.keys[0]))}\n")

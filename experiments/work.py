@@ -62,7 +62,7 @@ def _train(root: Path, request, cohorts, *, keep: bool, stop, tell: Tell) -> str
         store,
         part,
         cohorts[name],
-        stamp=lambda config: stamp.code(config) | stamp.device() | {"pack_width": len(pack.keys)},
+        stamp=lambda config, held=cohorts[name]: _made(config, held, len(pack.keys)),
         keep=keep,
         stop=stop,
         progress=lambda step: tell(event="step", keys=request["keys"], step=step),
@@ -82,6 +82,12 @@ def _train(root: Path, request, cohorts, *, keep: bool, stop, tell: Tell) -> str
     return "failed"
   tell(event="done", keys=request["keys"])
   return "done"
+
+
+def _made(config: Mapping[str, Any], cohort: packs.Cohort, width: int) -> dict[str, Any]:
+  """What a result says of how it was made."""
+  data = {"data_sha256": corpora.hashes(config, said=cohort.data_sha256)}
+  return stamp.code(config) | data | stamp.device() | {"pack_width": width}
 
 
 class Changed(RuntimeError):
