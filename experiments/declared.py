@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from experiments import digest
 from model.errors import Refused
 
 
@@ -42,8 +43,9 @@ def _answer(task: str) -> Mapping[str, str]:
 
 @functools.cache
 def _process() -> subprocess.Popen:
-  pipe = subprocess.PIPE
-  process = subprocess.Popen([sys.executable, "-m", "experiments.declared"], text=True, stdin=pipe, stdout=pipe)
+  pipe, path = subprocess.PIPE, os.pathsep.join(filter(None, [str(digest.root()), os.environ.get("PYTHONPATH")]))
+  command, env = [sys.executable, "-m", "experiments.declared"], {**os.environ, "PYTHONPATH": path}
+  process = subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe, env=env)
   atexit.register(process.kill)
   return process
 

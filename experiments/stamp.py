@@ -30,7 +30,7 @@ def changed(config: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
     return data
   then, now = result.get("code", {}), _each(used)
   names = [name for name in sorted({*then, *now}) if then.get(name) != now.get(name)] if then else []
-  return [*(name.removeprefix("./") for name in names or ["code"]), *data]
+  return list(dict.fromkeys([*(name.removeprefix("./") for name in names or ["code"]), *data]))
 
 
 def files(config: Mapping[str, Any]) -> tuple[str, ...]:

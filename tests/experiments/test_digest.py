@@ -196,23 +196,13 @@ def used(**more):
 def test_the_files_that_decide_a_trials_numbers_are_there():
   assert all((digest.root() / start).is_file() for start in digest.STARTS)
   files = used(probes="entropy")
-  for path in [
-    "train/loop.py",
-    "train/step.py",
-    "train/metrics.py",
-    "train/optim.py",
-    "train/state.py",
-    "train/generate.py",
-    "train/tasks/recall.py",
-    "model/decode.py",
-    "model/language.py",
-    "model/initial.py",
-    "experiments/brief.py",
-    "experiments/measured.py",
-    "experiments/probes/entropy.py",
-    "experiments/probes/look.py",
-    "experiments/probes/subject.py",
-  ]:
+  decide = ("loop", "step", "metrics", "optim", "state", "generate", "tasks/recall")
+  ours = [f"train/{name}.py" for name in decide]
+  ours += [f"model/{name}.py" for name in ("decode", "language", "initial")]
+  ours += [
+    f"experiments/{name}.py" for name in ("brief", "measured", "probes/entropy", "probes/look", "probes/subject")
+  ]
+  for path in ours:
     assert path in files, path
   scheduling = {
     f"experiments/{name}.py" for name in ["runner", "store", "study", "work", "worker", "pack", "cohorts", "stamp"]
