@@ -35,7 +35,12 @@ MEMBER_KEYS = (
 NOT_IDENTITY = ("name", "workdir", "mesh", "logging")  # never part of a trial's key
 # Options that were added later: at the value that means "as before" they are left out, so that what was stored before
 # keeps its keys. "model.wiring.eps" is a key of every config; "model.attention:sigmoid.length" belongs to one kind.
-LATER: dict[str, Any] = {}
+LATER: dict[str, Any] = {
+  "model.wiring.eps": 1e-6,
+  "model.attention:sigmoid.length": 0,
+  "model.position:xl.shared": True,
+  "model.position:shaw.shared": True,
+}
 
 
 class Pack(NamedTuple):
