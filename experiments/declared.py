@@ -18,11 +18,14 @@ from model.errors import Refused
 
 def ask(task: Mapping[str, Any]) -> dict[str, str]:
   """The `data_sha256` of the built task. Raises Refused when it cannot be built, or says something else."""
-  return dict(_answer(json.dumps(task, sort_keys=True)))
+  answer = _answer(json.dumps(task, sort_keys=True))
+  if "refused" in answer:
+    raise Refused(answer["refused"])
+  return dict(answer["said"])
 
 
 @functools.lru_cache(maxsize=1024)  # one command never sees its own data change
-def _answer(task: str) -> Mapping[str, str]:
+def _answer(task: str) -> Mapping[str, Any]:
   process = _process()
   assert process.stdin is not None
   assert process.stdout is not None
@@ -36,9 +39,7 @@ def _answer(task: str) -> Mapping[str, str]:
       f"task.kind={json.loads(task)['kind']}: building it ended the process that asked for its data_sha256; "
       "a task must not exit"
     ) from None
-  if "refused" in answer:
-    raise Refused(answer["refused"])
-  return answer["said"]
+  return answer
 
 
 @functools.cache
@@ -72,22 +73,24 @@ def said(task: Mapping[str, Any]) -> dict[str, str]:
   return dict(found)
 
 
+def reply(task: Mapping[str, Any]) -> dict[str, Any]:
+  """{"said": what the task says} or {"refused": why it says nothing}."""
+  from experiments import work
+
+  try:
+    return {"said": said(task)}
+  except Refused as refusal:
+    return {"refused": str(refusal)}
+  except Exception as error:
+    return {"refused": f"task.kind={task['kind']} cannot be built: {work.cause(error)}; correct the task"}
+
+
 def main() -> int:
   """Answers questions until there are no more."""
   answers = os.fdopen(os.dup(1), "w", buffering=1)
   os.dup2(2, 1)  # whatever a task prints goes to stderr
-  from experiments import work
-
   for line in sys.stdin:
-    try:
-      answer = {"said": said(json.loads(line))}
-    except Refused as refusal:
-      answer = {"refused": str(refusal)}
-    except Exception as error:
-      answer = {
-        "refused": f"task.kind={json.loads(line)['kind']} cannot be built: {work.cause(error)}; correct the task"
-      }
-    answers.write(json.dumps(answer) + "\n")
+    answers.write(json.dumps(reply(json.loads(line))) + "\n")
   return 0
 
 

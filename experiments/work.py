@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from experiments import corpora, digest, stamp
+from experiments import brief, corpora, digest, stamp
 from experiments import pack as packs
 from experiments.cohorts import Pack, trial_key
 from experiments.store import Store
@@ -91,7 +91,8 @@ def _train(root: Path, request, cohorts, *, keep: bool, stop, tell: Tell) -> str
 def _made(config: Mapping[str, Any], cohort: packs.Cohort, width: int) -> dict[str, Any]:
   """What a result says of how it was made."""
   data = {"data_sha256": corpora.hashes(config, said=cohort.data_sha256)}
-  return stamp.code(config) | data | stamp.device() | {"pack_width": width}
+  compiled = {"compiler": dict(brief.options(config)), "pack_width": width}
+  return stamp.code(config) | data | stamp.device() | compiled
 
 
 class Changed(RuntimeError):

@@ -1,6 +1,7 @@
 """What a task reads is part of its trials' keys, however it says so; what it does not say is noted."""
 
 import hashlib
+import json
 
 import pytest
 
@@ -85,7 +86,9 @@ def folder(tmp_path, monkeypatch):
   (tmp_path / "words").write_text("no file that an option names")
   (tmp_path / "sub" / "more.txt").write_text("more")
   monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(declared, "_answer", lambda task: declared.reply(json.loads(task)))  # no process of its own
   yield tmp_path
+  monkeypatch.undo()  # `forget` needs the real one
   stamp.forget()
 
 
@@ -96,7 +99,6 @@ def config(folder, name):
 
 def change(folder, text="another"):
   (folder / "words.txt").write_text(text)
-  stamp.forget()  # as a new command finds it
 
 
 @pytest.mark.parametrize(
@@ -128,8 +130,7 @@ def test_a_package_is_known_by_its_own_hash(folder):
   ("name", "told"),
   [
     ("Wrong", "data_sha256\\(\\) returned \\['words'\\]; return"),
-    ("Exits", "ended the process"),
-    ("Fails", "ZeroDivisionError: division by zero \\(task.py:32\\)"),
+    ("Fails", "ZeroDivisionError: division by zero \\(task.py:33\\)"),
     ("Unknown", "needs names 'dictionary'"),
     ("Strange", "files=3 is no tuple of texts"),
   ],
@@ -138,6 +139,16 @@ def test_what_a_task_says_wrongly_is_told_in_one_line(folder, name, told):
   with pytest.raises(Refused, match=told) as refusal:
     corpora.present(config(folder, name))
   assert "\n" not in str(refusal.value)
+
+
+def test_a_task_is_asked_in_a_process_of_its_own(folder, monkeypatch):
+  """What it prints is no answer; one that ends the process is told, and the next is asked in another one."""
+  monkeypatch.undo()
+  said, exits = config(folder, "Said"), config(folder, "Exits")
+  assert corpora.hashes(said) == {"words": sha("one")}
+  with pytest.raises(Refused, match="a task must not exit"):
+    corpora.present(exits)
+  assert not declared._process.cache_info().currsize
 
 
 def test_a_file_that_is_not_there_is_told(folder):

@@ -181,7 +181,7 @@ def test_a_part_that_fails_takes_no_other_with_it(tmp_path, monkeypatch):
   tell = lambda **event: told.append(event)  # noqa: E731
   assert work.one(tmp_path, request, {}, keep=False, stop=lambda: False, tell=tell) == "failed"
   assert [event["event"] for event in told if event["event"] in ("done", "failed")] == ["failed"]
-  assert Store(tmp_path).result(keys[0])["status"] == "done"
+  assert Store(tmp_path).result(keys[0])["steps"] == configs[0]["train"]["steps"]
   assert json.loads((Store(tmp_path).trial(keys[1]) / "result.json").read_text())["status"] == "failed"
 
 
