@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib
-import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,12 +9,11 @@ from typing import Any, NamedTuple
 
 import jax
 
-from experiments import atomic, brief
+from experiments import atomic, brief, examine
 from experiments.cohorts import Pack
 from experiments.probes.subject import Subject
 from experiments.store import Store, number
 from model import build
-from model.errors import Refused
 from train import checkpoint, metrics, sanity
 from train.generate import generator
 from train.loop import Curves, Fitted, fit
@@ -36,38 +34,13 @@ def prepare(config: Mapping[str, Any]) -> Cohort:
   """Builds task, ensemble and data of a cohort. Raises Refused when data or options are wrong."""
   task = build.make("tasks", dict(config["task"]), package="train")
   sanity.check_task(task, f"task.kind={config['task']['kind']}")
-  try:
+  with examine.no_exit():
     whole = ensemble(config, task)
-  except SystemExit as end:
-    raise Refused(
-      f"a class of this config ends the program (sys.exit {end.code}) when it is built; correct it"
-    ) from None
   options = brief.options(config)
   if options:
     programs = {name: brief.Brief(getattr(whole, name), options) for name in ("advance", "evaluate")}
     whole = dataclasses.replace(whole, **programs)
   return Cohort(task, whole, _on_device(task.data("train")), {})
-
-
-_examined: set[str] = set()  # tasks and splits whose batches this process has looked at
-
-
-def examine(cohort: Cohort, config: Mapping[str, Any], split: str) -> None:
-  """Looks at a task's first batches of a split, once per process. Raises Refused for what would give wrong numbers."""
-  size = config["train"]["batch"]
-  name = f"task.kind={config['task']['kind']}"
-  known = json.dumps([config["task"], size, split], sort_keys=True)
-  if known in _examined:
-    return
-  data = cohort.train_data if split == "train" else cohort.eval_data[split]
-  root = jax.random.fold_in(jax.random.key(config["seed"]), STREAMS[split])
-  sanity.check_pure(lambda key, data: cohort.task.sample(key, size, data), root, data, name)
-  draw = jax.jit(lambda key, data: cohort.task.sample(key, size, data))
-  if jax.default_backend() == "cpu":
-    draw = brief.Brief(draw, brief.QUICK)
-  batches = [draw(jax.random.fold_in(root, index), data) for index in range(sanity.BATCHES)]
-  sanity.check_batches(jax.device_get(batches), cohort.task, size, split, name)
-  _examined.add(known)
 
 
 def _on_device(data: Any) -> Any:
@@ -93,8 +66,8 @@ def run(
   split = pack.configs[0]["eval"]["split"]
   if split not in cohort.eval_data:
     cohort.eval_data[split] = _on_device(cohort.task.data(split))
-  for one in ("train", split):
-    examine(cohort, pack.configs[0], one)
+  examine.batches(cohort.task, cohort.train_data, pack.configs[0], "train")
+  examine.batches(cohort.task, cohort.eval_data[split], pack.configs[0], split)
   folder = store.cohort(pack.key) / "checkpoints"
   start, before = _resume(cohort.whole, pack, folder, warn)
   curves: Curves = [list(curve) for curve in start[1]] if start else [[] for _ in pack.keys]
