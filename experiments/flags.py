@@ -2,12 +2,15 @@
 
 import argparse
 import difflib
-import math
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from configs import values
 from model.errors import Refused
+
+MOST_SEEDS = 10_000
 
 
 class Parser(argparse.ArgumentParser):
@@ -43,6 +46,11 @@ def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, list
   return space, overrides
 
 
+def typed(space: argparse.Namespace) -> str:
+  """The command line as it was typed, quoted for a shell."""
+  return shlex.join(["assay", *space.argv])
+
+
 def subparser(parser: Parser, name: str | None) -> argparse.ArgumentParser:
   """The parser of one command."""
   for action in parser._actions:
@@ -52,24 +60,32 @@ def subparser(parser: Parser, name: str | None) -> argparse.ArgumentParser:
 
 
 def positive(text: str) -> int:
-  """Argparse type: an integer of at least 1."""
+  """Argparse type: a whole number of at least 1."""
   try:
-    value = int(text)
+    value = values.parse(text, "int")
   except ValueError:
     value = 0
   if value < 1:
-    raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer of at most {values.INT_LIMIT}")
+  return value
+
+
+def seeds(text: str) -> int:
+  """Argparse type: a number of seeds."""
+  value = positive(text)
+  if value > MOST_SEEDS:
+    raise argparse.ArgumentTypeError(f"{text!r} are more seeds than anybody runs; allowed: 1 to {MOST_SEEDS}")
   return value
 
 
 def real(text: str) -> float:
-  """Argparse type: a finite number of at least 0."""
+  """Argparse type: a finite number of at least 0, which float32 holds."""
   try:
-    value = float(text)
+    value = values.parse(text, "float")
   except ValueError:
-    value = math.nan
-  if not (math.isfinite(value) and value >= 0):
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
+    value = -1.0
+  if value < 0:
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of float32 of at least 0")
   return value
 
 

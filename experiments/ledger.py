@@ -36,13 +36,18 @@ def arm(
   lr_on_edge: bool = False,
   diverged: int = 0,
   stalled: int = 0,
+  within: tuple[float, float] | None = None,
 ) -> Row:
-  """One entry of a row's `arms`: mean and 95 % interval of its reporting seeds, with how many failed."""
+  """One entry of a row's `arms`: mean and 95 % interval of its reporting seeds, with how many failed.
+
+  `within` is the range of the measure, which no interval leaves.
+  """
   from experiments import stats  # scipy, which the command line must not wait for
 
   usable = len(values) > 0 and not any(math.isnan(x) for x in values) and not {math.inf, -math.inf} <= set(values)
   mean = math.fsum(values) / len(values) if usable else math.nan
-  ci = stats.interval(values, 0.025)[:2] if usable else (math.nan, math.nan)
+  found = stats.interval(values, 0.025) if usable else stats.Interval(math.nan, math.nan, "none")
+  ci = (stats.within(found, *within) if within and usable else found)[:2]
   return {
     "name": name,
     "lr": lr,
@@ -70,6 +75,7 @@ def row(
   data_sha256: Mapping[str, str] | None = None,
   trials: Iterable[str] = (),
   stale: bool = False,
+  look: Mapping[str, Any] | None = None,
   versions: Mapping[str, str] | None = None,
   run: Mapping[str, object] | None = None,
 ) -> Row:
@@ -100,6 +106,7 @@ def row(
     "data_sha256": dict(data_sha256 or {}),
     "trials": sorted(trials),
     "stale": stale,
+    "look": dict(look) if look else None,
     "versions": dict(versions or {}),
     "run": dict(run or {}),
   }
@@ -156,25 +163,37 @@ def write(path: Path, rows: Iterable[Mapping]) -> None:
 def combine(old: Iterable[Mapping], new: Iterable[Mapping]) -> list[Row]:
   """New rows take the place of old ones with their key; another config for a key is one more configuration tried.
 
-  An untested row never displaces a verdict, and goes once its claim has one at any tier.
+  An untested row never displaces a verdict, and goes once its claim has one at any tier. An early look never displaces
+  a later one at the same seeds by the same code.
   """
   rows = {key(r): dict(r) for r in old}
   for fresh in new:
     held = rows.get(key(fresh))
-    if held and fresh["verdict"] == "untested" != held["verdict"]:
+    if held and (fresh["verdict"] == "untested" != held["verdict"] or _looked_less(fresh, held)):
       continue
     tried = fresh["configs_tried"]
     if held:
       tried = max(tried, held["configs_tried"] + (held["config_sha256"] != fresh["config_sha256"]))
-    rows[key(fresh)] = {**fresh, "configs_tried": tried}
+    kept = {"replications": held["replications"]} if held and "replications" in held else {}
+    rows[key(fresh)] = {**kept, **fresh, "configs_tried": tried}
   decided = {r["id"] for r in rows.values() if r["verdict"] != "untested"}
   return sorted((r for r in rows.values() if r["verdict"] != "untested" or r["id"] not in decided), key=key)
 
 
+def _looked_less(fresh: Mapping, held: Mapping) -> bool:
+  """Whether `held` is the same row at a later look."""
+  numbers = [(row.get("look") or {}).get("number", 1) for row in (fresh, held)]
+  return numbers[0] < numbers[1] and all(fresh[name] == held[name] for name in ("config_sha256", "code_sha256"))
+
+
 def merge(workdir: Path, path: Path | None = None) -> list[Row]:
-  """Merge WORKDIR/ledger.jsonl into the committed file and return all its rows."""
+  """Merge WORKDIR/ledger.jsonl, and what WORKDIR/replications.jsonl says of rows, into the committed file."""
+  from experiments import replication
+
   path = path or committed()
   rows = combine(read(path), read(workdir / "ledger.jsonl"))
+  again = {key(r): r for r in read(workdir / "replications.jsonl")}
+  rows = [replication.with_entry(r, replication.entry(r, again[key(r)])) if key(r) in again else r for r in rows]
   write(path, rows)
   return rows
 

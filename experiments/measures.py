@@ -67,7 +67,10 @@ def _refuse_measure(config: Mapping[str, Any], name: str, where: str, arm: str) 
 def unknown(config: Mapping[str, Any], name: str) -> str:
   """What to say to a name that no trial of this config has: a suggestion, and all there is."""
   if name.startswith("probe.") and len(parts := name.split(".", 2)) == 3 and parts[1] not in config["probes"]:
-    scales.keys(parts[1])  # is it there at all?
+    try:
+      scales.keys(parts[1])
+    except Refused as fault:
+      return str(fault)
     return f"its probe does not run; add it, probes=({parts[1]!r},)"
   known = scales.names(config)
   known += [] if config["eval"]["judge"] else scales.judged(config)

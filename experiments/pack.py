@@ -15,7 +15,7 @@ from experiments.probes.subject import Subject
 from experiments.store import Store, number
 from model import build
 from train import checkpoint, metrics, sanity
-from train.generate import generator
+from train.generate import generator, rehearse
 from train.loop import Curves, Fitted, fit
 from train.state import STREAMS
 from train.step import Ensemble, ensemble
@@ -64,6 +64,8 @@ def run(
   """
   started = time.monotonic()
   split = pack.configs[0]["eval"]["split"]
+  if any(config["eval"]["judge"] for config in pack.configs):
+    rehearse(cohort.whole, split)
   if split not in cohort.eval_data:
     cohort.eval_data[split] = _on_device(cohort.task.data(split))
   examine.batches(cohort.task, cohort.train_data, pack.configs[0], "train")

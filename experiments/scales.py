@@ -50,6 +50,7 @@ LOOP = {  # what train.metrics.summary tells of every run
   "t90_restricted": Scale("min", 0.0),
 }
 SLICE = "accuracy/"
+OF_A_SLICE = SHARE._replace(worst=None)  # not finite where the slice had no example, which says nothing of the model
 ERROR_RATE = Scale("min", 0.0, math.inf, 1.0)  # above 1 with insertions; saying nothing is wrong once per word or phone
 JUDGED = {"wer": ERROR_RATE, "per": ERROR_RATE, "words": SIZE}
 
@@ -57,7 +58,7 @@ JUDGED = {"wer": ERROR_RATE, "per": ERROR_RATE, "words": SIZE}
 def scale(config: Mapping[str, Any], name: str) -> Scale:
   """The scale of a measure; of one that nobody describes, the whole line without a direction."""
   if name.startswith(SLICE):
-    return SHARE
+    return OF_A_SLICE
   return LOOP.get(name) or judged(config).get(name) or Scale()
 
 
@@ -71,8 +72,23 @@ def judged(config: Mapping[str, Any]) -> dict[str, Scale]:
       f'task.kind={kind} states judged = {given!r}; allowed: names that the loop has not, each with "max", "min" or ""'
       ' for neither, such as {"wer": "min"}'
     )
-  known = {name: JUDGED.get(name, Scale()) for name in ways}
-  return {name: known[name]._replace(better=way or known[name].better) for name, way in ways.items()}
+  for name, way in ways.items():
+    if name in JUDGED and way not in ("", JUDGED[name].better):
+      raise Refused(f"task.kind={kind} states {name} as {way!r}, it is {JUDGED[name].better!r}; give it another name")
+  return {name: JUDGED.get(name) or Scale(better=way) for name, way in ways.items()}
+
+
+def stand_in(measures: Mapping[str, float], name: str) -> float:
+  """What a run counts as whose measure is not finite; NaN where nothing can stand for it."""
+  worst = (OF_A_SLICE if name.startswith(SLICE) else LOOP.get(name) or JUDGED.get(name) or Scale()).worst
+  if isinstance(worst, str):
+    return measures.get(worst, math.nan)
+  return math.nan if worst is None else worst
+
+
+def decoded(name: str) -> bool:
+  """Whether only a task's judge can have measured this: a run that diverged is not decoded."""
+  return name not in LOOP and not name.startswith((SLICE, "probe."))
 
 
 def _names_a_measure(name: object, way: object) -> bool:

@@ -1,5 +1,6 @@
 """What a worker does with one request: train a pack, call a check or a bench; every outcome is told, none is lost."""
 
+import ast
 import contextlib
 import importlib
 import traceback
@@ -41,9 +42,12 @@ def one(root: Path, request: dict[str, Any], cohorts: MutableMapping[str, Any], 
 
 
 def call(name: str, prefix: str) -> dict[str, list[float]]:
-  """Samples of the function `<prefix>.<module>.<function>`."""
-  module, function = name.rsplit(".", 1)
-  samples = getattr(importlib.import_module(f"{prefix}.{module}"), function)()
+  """Samples of the function `<prefix>.<module>.<function>`, called with the arguments that stand behind its name."""
+  named, _, given = name.partition("(")
+  module, function = named.rsplit(".", 1)
+  pairs = ast.parse(f"f({given or ')'}", mode="eval").body.keywords  # pyright: ignore[reportAttributeAccessIssue]
+  arguments = {pair.arg: ast.literal_eval(pair.value) for pair in pairs}
+  samples = getattr(importlib.import_module(f"{prefix}.{module}"), function)(**arguments)
   return {key: [float(value) for value in values] for key, values in samples.items()}
 
 

@@ -9,6 +9,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import math
 import numbers
 import signal
 import sys
@@ -49,7 +50,7 @@ DEFAULTS: dict[str, Any] = {
   "dropout": 0.0,
   "direction": "forward",
   "reads": "none",
-  "wiring": {"norm": "pre", "residual": True, "order": "af"},
+  "wiring": {"norm": "pre", "residual": True, "order": "af", "eps": 1e-6},
   "attention": {"kind": "dot"},
   "position": {"kind": "none"},
   "feedforward": {"kind": "relu"},
@@ -185,6 +186,8 @@ def _check_shape(settings: Mapping[str, Any]) -> None:
     raise Refused(f"model.tie={settings['tie']} needs kv_heads equal to heads={heads}, got {kv_heads}; use kv_heads=0")
   if not 0 <= settings["dropout"] < 1:
     raise Refused(f"model.dropout={settings['dropout']} is not in [0, 1)")
+  if not 0 < settings["wiring"]["eps"] < math.inf:
+    raise Refused(f"model.wiring.eps={settings['wiring']['eps']} is not above 0; use 1e-6, or 1e-5 as PyTorch does")
 
 
 def _folder(family: str, package: str) -> str:

@@ -109,12 +109,13 @@ def ensemble(config: Mapping[str, Any], task, *, mesh: jax.sharding.Mesh | None 
   over = _vmap if side_by_side else _map
   steps, batch = config["train"]["steps"], config["train"]["batch"]
   every, evals, eval_batch = (config["eval"][name] for name in ("every", "batches", "batch"))
+  decayed = initial.matrices(params)
 
   def draw(kind, qk, gains, member):
     key = jax.random.key(member.seed)
     options = {"kind": kind, "qk": qk, "gain": gains[0], "qk_gain": gains[1], "out_gain": gains[2]}
     drawn = initial.draw(params, stream(key, "init"), options)
-    return TrainState(jnp.int32(0), key, drawn, optimizer(config["optim"], member.hyper, steps).init(drawn))
+    return TrainState(jnp.int32(0), key, drawn, optimizer(config["optim"], member.hyper, steps, decayed).init(drawn))
 
   def forward(state, member, inputs, key=None):
     return assembled(graphdef, abstract, state, member)(inputs, key=key)[0]
@@ -132,7 +133,7 @@ def ensemble(config: Mapping[str, Any], task, *, mesh: jax.sharding.Mesh | None 
       return metrics.cross_entropy(logits_BTRV, rows.targets_BTR, rows.weights_BTR, member.hyper.label_smoothing)
 
     loss, grads = jax.value_and_grad(loss_of)(state.params)
-    updates, opt = optimizer(config["optim"], member.hyper, steps).update(grads, state.opt, state.params)
+    updates, opt = optimizer(config["optim"], member.hyper, steps, decayed).update(grads, state.opt, state.params)
     params = optax.apply_updates(state.params, updates)
     return TrainState(state.step + 1, state.key, params, opt), (loss, optax.tree.norm(grads))
 

@@ -1,6 +1,5 @@
 """`assay reproduce`: claims in, verdicts out; what is stored is not run again."""
 
-import shlex
 import sys
 import time
 from collections import Counter
@@ -32,8 +31,7 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
     mark = outcome.fingerprint(found.rows, claims, space.tier)
     report = outcome.drawn(root, mark)
     if report is None:
-      command = shlex.join(["assay", "reproduce", *space.claims, f"--tier={space.tier}"])
-      head = outcome.meta(command, runner.backend, seconds, tier=space.tier)
+      head = outcome.meta(flags.typed(space), runner.backend, seconds, tier=space.tier)
       drawing = outcome.claims_report(found, claims, store, head)
       report = outcome.write(root, drawing, mark)
   rows = found.rows

@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 
@@ -39,6 +40,8 @@ class StudyPlot:
   claims: Sequence[str] = ()  # ids of the claims that read this study
   floor: float | None = None
   ceiling: float | None = None
+  within: tuple[float, float] = (-math.inf, math.inf)  # the range of the metric, which no interval leaves
+  curves_within: tuple[float, float] = (-math.inf, math.inf)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,3 +86,4 @@ class Report:
   meta: Mapping = dataclasses.field(default_factory=dict)
   comparisons: Sequence[Comparison] = ()
   outcomes: Sequence[Outcome] = ()
+  methods: Sequence[str] = ()  # paragraphs that say what was done: `methods.swept`, `.compared` or `.assayed`

@@ -48,7 +48,7 @@ def row(base, id="HEAD-1", tier="small", device="cpu", **options):
 def test_a_row_has_the_keys_of_its_schema(base):
   entry = row(base, run={"seconds": 1.5})
   expected = """schema id tier device nature verdict condition reason arms tests seeds configs_tried config_sha256
-  code_sha256 code_files data_sha256 trials stale versions run"""
+  code_sha256 code_files data_sha256 trials stale look versions run"""
   assert set(entry) == set(expected.split())
   assert set(entry["arms"][0]) == {"name", "lr", "lr_on_edge", "n", "mean", "ci", "diverged", "stalled"}
   contract = {"name", "rule", "n", "effect", "ci", "ci_level", "p", "alpha", "minimum_effect", "passed"}
