@@ -1,7 +1,6 @@
 """Trains one pack inside a worker: resumes from its checkpoint, streams rows, runs probes, writes results last."""
 
 import dataclasses
-import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,15 +9,13 @@ from typing import Any, NamedTuple
 
 import jax
 
-from experiments import atomic, brief, measured, readings
+from experiments import atomic, brief, examine, measured, readings
 from experiments.cohorts import Pack, digest
 from experiments.store import Store, number
 from model import build
-from model.errors import Refused
 from train import checkpoint, sanity
 from train.generate import rehearse
 from train.loop import Curves, fit
-from train.state import STREAMS
 from train.step import Ensemble, ensemble
 
 
@@ -37,39 +34,14 @@ def prepare(config: Mapping[str, Any]) -> Cohort:
   with readings.noted():
     task = build.make("tasks", dict(config["task"]), package="train")
     sanity.check_task(task, f"task.kind={config['task']['kind']}")
-    try:
+    with examine.no_exit():
       whole = ensemble(config, task)
-    except SystemExit as end:
-      raise Refused(
-        f"a class of this config ends the program (sys.exit {end.code}) when it is built; correct it"
-      ) from None
     data = task.data("train")
   options = brief.options(config)
   if options:
     programs = {name: brief.Brief(getattr(whole, name), options) for name in ("advance", "evaluate")}
     whole = dataclasses.replace(whole, **programs)
   return Cohort(task, whole, _on_device(data), {}, dict(task.data_sha256()))
-
-
-_examined: set[str] = set()  # tasks and splits whose batches this process has looked at
-
-
-def examine(cohort: Cohort, config: Mapping[str, Any], split: str) -> None:
-  """Looks at a task's first batches of a split, once per process. Raises Refused for what would give wrong numbers."""
-  size = config["train"]["batch"]
-  name = f"task.kind={config['task']['kind']}"
-  known = json.dumps([config["task"], size, split], sort_keys=True)
-  if known in _examined:
-    return
-  data = cohort.train_data if split == "train" else cohort.eval_data[split]
-  root = jax.random.fold_in(jax.random.key(config["seed"]), STREAMS[split])
-  sanity.check_pure(lambda key, data: cohort.task.sample(key, size, data), root, data, name)
-  draw = jax.jit(lambda key, data: cohort.task.sample(key, size, data))
-  if jax.default_backend() == "cpu":
-    draw = brief.Brief(draw, brief.QUICK)
-  batches = [draw(jax.random.fold_in(root, index), data) for index in range(sanity.BATCHES)]
-  sanity.check_batches(jax.device_get(batches), cohort.task, size, split, name)
-  _examined.add(known)
 
 
 def _on_device(data: Any) -> Any:
@@ -100,8 +72,8 @@ def run(
   if split not in cohort.eval_data:
     with readings.noted():
       cohort.eval_data[split] = _on_device(cohort.task.data(split))
-  for one in ("train", split):
-    examine(cohort, pack.configs[0], one)
+  examine.batches(cohort.task, cohort.train_data, pack.configs[0], "train")
+  examine.batches(cohort.task, cohort.eval_data[split], pack.configs[0], split)
   stamps = [made | readings.record(config) for made, config in zip(stamps, pack.configs, strict=True)]
   makers = [digest([made.get("code_sha256"), made.get("read")])[:16] for made in stamps]
   folder = store.cohort(pack.key) / "checkpoints"

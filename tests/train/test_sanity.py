@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import pack
+from experiments import examine
 from experiments.commands import new
 from model import build
 from model.errors import Refused
@@ -226,15 +226,19 @@ def test_a_pack_is_examined_before_it_leaves_anything(tmp_path, monkeypatch, opt
   (tmp_path / "mine.py").write_text(OWN)
   task = build.make("tasks", {"kind": f"{tmp_path}/mine.py:Mine", **options}, package="train")
   config = {"task": {"kind": "mine.py:Mine", **options}, "train": {"batch": 8}, "seed": 0}
-  monkeypatch.setattr(pack, "_examined", set())
-  cohort = pack.Cohort(task, None, (), {"validation": ()})  # type: ignore[arg-type]
+  monkeypatch.setattr(examine, "_seen", set())
   for split in ("train", "validation"):
     if said is None or (split == "validation" and options == {"weight": 1e-3}):
-      pack.examine(cohort, config, split)
-      pack.examine(cohort._replace(task=None), config, split)  # once is enough
+      examine.batches(task, (), config, split)
+      examine.batches(None, (), config, split)  # once is enough
     else:
       with pytest.raises(Refused, match=said):
-        pack.examine(cohort, config, split)
+        examine.batches(task, (), config, split)
+
+
+def test_a_class_that_ends_the_program_is_refused():
+  with pytest.raises(Refused, match="ends the program"), examine.no_exit():
+    raise SystemExit(0)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
