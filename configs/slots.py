@@ -248,13 +248,25 @@ def stated(family: str, kind: str, name: str, values: Mapping[str, object] | Non
 
   None where the source does not say it without being run; tuple(f"depth {i + 1}" for i in range(depth)) is plain.
   """
-  for above in source.chain(_class(kind, *_locate(family, kind)))[0]:
-    given = [_given(node, name, values or {}) for node in ast.walk(above.node) if _gives(node, name)]
+  path, word = _locate(family, kind)
+  stat = path.stat()
+  given = _stating(kind, path, word, name, stat.st_mtime_ns, stat.st_size)
+  if len(given) != 1:
+    return None
+  return _plain(given[0], values or {}) if isinstance(given[0], ast.expr) else given[0]
+
+
+@functools.lru_cache(maxsize=512)
+def _stating(kind: str, path: Path, word: str, name: str, changed: int, size: int) -> list:
+  """All that the nearest class gives an attribute: expressions, a literal's value, or None for what is neither."""
+  del changed, size  # only part of the cache's key
+  for above in source.chain(_class(kind, path, word))[0]:
+    given = [_given(node, name) for node in ast.walk(above.node) if _gives(node, name)]
     if given:
-      return given[0] if len(given) == 1 else None
+      return given
     if name in (attributes := _attributes(above.node)):
-      return attributes[name]
-  return None
+      return [attributes[name]]
+  return []
 
 
 def _gives(node: ast.AST, name: str) -> bool:
@@ -269,12 +281,12 @@ def _gives(node: ast.AST, name: str) -> bool:
   return any(ast.unparse(part) in (name, f"self.{name}") for target in targets for part in ast.walk(target))
 
 
-def _given(node: ast.AST, name: str, values: Mapping[str, object]) -> object:
-  """The value that a statement gives the attribute, None where it is not a plain one."""
-  if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+def _given(node: ast.AST, name: str) -> ast.expr | None:
+  """The expression that a statement gives the attribute, None where it does so in another way."""
+  if not isinstance(node, ast.Assign | ast.AnnAssign):
     return None
   target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-  return _plain(node.value, values) if ast.unparse(target) in (name, f"self.{name}") else None
+  return node.value if ast.unparse(target) in (name, f"self.{name}") else None
 
 
 def suggestion(word: str, allowed) -> str:

@@ -123,32 +123,29 @@ def warning(seeds: int) -> str:
 def run(chosen: Study, delta: float, runner: Runner) -> tuple[study.Finished, list[dict[str, Any]]]:
   """Every arm against the first, under the protocol."""
   done = study.run([(chosen, "quick")], runner)[0]
-  first, *others = done.arms
-  scale = scales.scale(done.arms[first].config, chosen.metric)
+  first, *others = done.arms.values()
   found = []
   for other in others:
-    figures = _figures(done, other, first, delta, scale)
-    found.append({"name": f"{other} - {first}", "metric": chosen.metric, **figures})
+    figures = _figures(other, first, chosen, delta)
+    found.append({"name": f"{other.name} - {first.name}", "metric": chosen.metric, **figures})
   return done, found
 
 
-def _figures(done: study.Finished, other: str, first: str, delta: float, scale: scales.Scale) -> dict[str, Any]:
+def _figures(ours: study.Arm, theirs: study.Arm, plan: Study, delta: float) -> dict[str, Any]:
   """The difference of two arms, or why there is none."""
-  faults = done.faults([first, other])
+  faults = [text for arm in (theirs, ours) if (text := arm.fault(plan.metric) or _lacking(arm, plan.metric))]
   if not faults:
-    ours, theirs = (done.samples([name])[name] for name in (other, first))
-    faults = [text for name, values in ((first, theirs), (other, ours)) if (text := _lacking(name, values, done))]
-    if not faults:
-      return difference(ours, theirs, delta, done.study.better, scale)
+    scale = scales.scale(ours.config, plan.metric)
+    return difference(ours.values(plan.metric), theirs.values(plan.metric), delta, plan.better, scale)
   nan = math.nan
   nothing = {"effect": nan, "ci": [nan, nan], "method": "none", "n": 0, "p": nan, "delta": delta}
   return {**nothing, "answer": f"{NO_ANSWER}: {'; '.join(faults)}"}
 
 
-def _lacking(name: str, values: Sequence[float], done: study.Finished) -> str:
+def _lacking(arm: study.Arm, metric: str) -> str:
   """Says that runs of an arm diverged to where the metric has no number, and nothing stands for it."""
-  lost = sum(math.isnan(value) for value in values)
-  return f"{lost} of {len(values)} trials of arm {name!r} have no finite {done.study.metric}" if lost else ""
+  lost = sum(math.isnan(value) for value in arm.values(metric))
+  return f"{lost} of {len(arm.results)} trials of arm {arm.name!r} have no finite {metric}" if lost else ""
 
 
 def difference(
@@ -167,7 +164,10 @@ def difference(
   p = stats.two_sided(differences, found.method)
   effect = sum(differences) / len(differences)
   figures = {"effect": effect, "ci": [found.low, found.high], "method": found.method, "n": len(differences), "p": p}
-  return {**figures, "delta": delta, "answer": answer(found.low, found.high, delta, better)}
+  said = answer(found.low, found.high, delta, better)
+  if found.method == "none":
+    said += f": {len(differences)} differences are too few, or too alike, to tell their spread"
+  return {**figures, "delta": delta, "answer": said}
 
 
 def answer(low: float, high: float, delta: float, better: str) -> str:

@@ -1,10 +1,11 @@
 """From claims to ledger rows: gathers the evidence that the claims need, runs what is missing, decides each row."""
 
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from experiments import calls, ledger, looks, measures, stamp, study, verdict
+from experiments import calls, ledger, looks, measures, scales, stamp, study, verdict
 from experiments.claim import All, Bench, Check, Citation, Claim, Contrast, Equivalent, Moderated, Study, Test, Trial
 from experiments.claims import catalog
 from experiments.cohorts import cohort_key
@@ -76,6 +77,7 @@ def _look(claim: Claim, look: looks.Look, done: study.Finished) -> Seen:
   if faults := done.faults(wanted):
     return Seen(look, done, _unanswered(faults))
   decided = verdict.verdict(claim, done.samples(wanted), look.level, edge=any(arm.on_edge for arm in arms))
+  decided["tests"] = _kept_in_range(decided["tests"], claim.experiment.test, done)
   if not look.can_decide and any(test["rule"] == "T" for test in decided["tests"]):
     decided |= {**_OPEN, "reason": f"{look.n} seeds are too few for an exact test at the level {look.level:.2g}."}
   if look.number > 1 or decided["verdict"] == "inconclusive":
@@ -135,6 +137,22 @@ def planned(claims: Sequence[Claim], tier: str) -> list[dict[str, Any]]:
     steps = runs * study.steps_per_seed(plan, own)
     items.append({"name": plan.name, "tier": own, "trials": runs * len(plan.arms_at(own)), "steps": steps})
   return items
+
+
+def contrasts(test: Test) -> list[Contrast]:
+  """Every contrast of a test."""
+  match test:
+    case Contrast():
+      return [test]
+    case Equivalent():
+      return [test.contrast, test.worse]
+    case All():
+      return [one for part in test.parts for one in contrasts(part)]
+    case Moderated():
+      cells = [one for cell in test.cells.values() for one in contrasts(cell)]
+      return cells + ([test.interaction] if test.interaction else [])
+    case _:
+      return []
 
 
 def names(test: Test) -> set[str]:
@@ -224,6 +242,30 @@ def _trial_row(claim: Claim, tier: str, config_sha256: str, seen: Seen, runner: 
       "train_seconds": round(sum(result["seconds"] for result in results), 1),
     },
   )
+
+
+def _kept_in_range(tests: Any, test: Test, done: study.Finished) -> list[dict[str, Any]]:
+  """The lines of a row, Student's intervals cut to what an effect can be: a difference of two shares ends at 1."""
+  reach: dict[str, list[tuple[float, float]]] = {}
+  for part in contrasts(test):
+    ends = [_ends(weight, *_range(name, done)) for name, weight in part.weights.items() if weight]
+    reach.setdefault(part.name, []).append((sum(low for low, _ in ends), sum(high for _, high in ends)))
+  kept = []
+  for line in tests:
+    low, high = zip(*reach.get(line["name"], [(-math.inf, math.inf)]), strict=True)
+    cut = tuple(min(max(end, min(low)), max(high)) for end in line["ci"]) if line["rule"] == "T" else None
+    kept.append(line | {"ci": cut} if cut else line)
+  return kept
+
+
+def _ends(weight: float, low: float, high: float) -> tuple[float, float]:
+  return (weight * low, weight * high) if weight > 0 else (weight * high, weight * low)
+
+
+def _range(name: str, done: study.Finished) -> tuple[float, float]:
+  arm, _, measure = name.partition(":")
+  metric = measure if measure not in ("", "window") else done.study.metric
+  return scales.scale(done.arms[arm].config, metric)[1:3]
 
 
 def _unanswered(faults: Sequence[str]) -> dict[str, Any]:

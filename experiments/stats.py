@@ -112,8 +112,8 @@ def seeds_needed(level: float) -> int:
 def said(method: str, n: int, level: float = 0.025) -> str:
   """The method of an interval in words, for wherever the interval is shown."""
   if method.startswith("t"):
-    few = f"{n} seeds, the exact sign-flip test needs {seeds_needed(level)}"
-    return f"Student's t{method[1:]} ({few})" if n < seeds_needed(level) else f"Student's t{method[1:]}"
+    few = f", as {n} seeds are too few for the exact test ({seeds_needed(level)})" if n < seeds_needed(level) else ""
+    return f"Student's {method}{few}"
   few = f"none: {n} value{'s' if n != 1 else ''}, too few or too alike"
   return {"sign-flip": "exact sign-flip", "sampled sign-flip": "sampled sign-flip", "none": few}[method]
 

@@ -96,7 +96,7 @@ def _shared(why: Sequence[str], total: int, what: str) -> str:
 def _most(why: Sequence[str]) -> str:
   """The first reason, and how many others there are."""
   others = len(set(why)) - 1
-  return why[0] + (f" (and {others} other reason{'s' if others > 1 else ''})" if others else "")
+  return why[0].rstrip(".") + (f" (and {others} other reason{'s' if others > 1 else ''})" if others else "")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """`assay compare attention=dot attention=additive --config=recall`: effect, interval, cost and curves."""
 
+import math
 import sys
 import time
 from dataclasses import replace
 from typing import Any
 
 from configs import override
-from experiments import compare, corpora, flags, ledger, outcome, scales, study
+from experiments import compare, corpora, flags, ledger, outcome, scales, study, sweep
 from experiments.progress import Progress
 from experiments.report import Comparison, Report, methods
 from experiments.runner import Options, Runner
@@ -83,13 +84,11 @@ def _arm(drawn, arm: study.Arm, metric: str) -> dict[str, Any]:
   values = [] if arm.fault(metric) else arm.values(metric)
   entry = ledger.arm(arm.name, values, lr=arm.lr, lr_on_edge=arm.on_edge, within=(scale.low, scale.high))
   lost = {status: getattr(drawn, status) for status in ("diverged", "stalled", "failed", "stale")}
-  return entry | lost | {"cost": dict(drawn.cost)}
+  return entry | lost | {"method": sweep.figures(arm, metric)["method"], "cost": dict(drawn.cost)}
 
 
 def _print(found: list[dict[str, Any]], items: list[dict[str, Any]], metric: str, *, fixed: bool) -> None:
   from rich.table import Table
-
-  from experiments import stats
 
   table = Table(box=None)
   for name in ("arm", "lr", metric, "parameters", "MFLOP/step", "ms/step", "temporary MiB"):
@@ -105,10 +104,11 @@ def _print(found: list[dict[str, Any]], items: list[dict[str, Any]], metric: str
   outcome.show(table)
   for item in found:
     low, high = item["ci"]
-    spread = f"[{low:+.4g}, {high:+.4g}] ({stats.said(item['method'], item['n'])})"
-    figures = f"{item['effect']:+.4g} {spread}, n = {item['n']}, p = {item['p']:.3g}: " if item["n"] else ""
-    print(f"{item['name']}: {item['metric']} {figures}{item['answer']}")
+    figures = f"{item['effect']:+.4g} [{low:+.4g}, {high:+.4g}], n = {item['n']}, p = {item['p']:.3g}: "
+    print(f"{item['name']}: {item['metric']} {figures if item['n'] else ''}{item['answer']}")
+  if said := methods.intervals((item["method"], item["n"]) for item in (*items, *found)):
+    print(f"95 % intervals: {said}")
 
 
 def _cell(value: float | None, size: float, digits: str) -> str:
-  return "–" if value is None else format(value / size, digits)
+  return "–" if value is None or not math.isfinite(value) else format(value / size, digits)

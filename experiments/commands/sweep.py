@@ -22,8 +22,6 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
     corpora.present(config)
   if space.dry_run:
     return _plan(space, named)
-  if space.seeds < 2:
-    print("1 seed tells no spread: no interval is shown; --seeds=3 or more gives one", file=sys.stderr)
   root = flags.workdir(space.workdir, "sweep", space.config)
   identity = {"command": "sweep", "card": space.config}
   options = Options(jobs=space.jobs, profile=space.profile, keep_stale=space.keep_stale)
@@ -42,6 +40,8 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   rows = sweep.summary(done, present)
   if not space.json:
     outcome.show(_table(rows, present))
+    said = methods.intervals((row[name]["method"], row[name]["n"]) for row in rows for name in present)
+    print(f"95 % intervals: {said}" if said else "no intervals: one seed tells no spread")
   for arm in done.arms.values():
     why = [result["cause"] for result in arm.results if result["status"] == "failed"]
     if why:
@@ -78,9 +78,7 @@ def _plan(space, named) -> tuple[dict[str, Any], int]:
 def _table(rows, measures):
   from rich.table import Table
 
-  table = Table(
-    box=None, caption=methods.intervals([(row[m]["method"], row[m]["n"]) for row in rows for m in measures])
-  )
+  table = Table(box=None)
   for name in ("point", "n", *measures, "not trained"):
     table.add_column(name)
   for row in rows:

@@ -6,7 +6,8 @@ from experiments.report import numbers
 
 TUNED = (
   "Every arm of a study gets the same grid of learning rates on tuning seeds; the best mean wins, a tie goes to the"
-  " smaller rate, and a best rate on the edge makes the grid grow for all arms alike, three times at most."
+  " smaller rate, and a best rate on the edge makes the grid grow for all arms alike, three times at most. A"
+  " grid of one rate is fixed: nothing is tuned then."
 )
 PAIRED = (
   "Seeds are paired across arms: one seed means the same batches and the same start of all shared parameters. Test and"
