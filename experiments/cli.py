@@ -33,6 +33,11 @@ def parser() -> flags.Parser:
     if jobs:
       sub.add_argument("--jobs", type=flags.positive, default=0, help="worker processes (default: one per core)")
       sub.add_argument("--profile", default="", metavar="FOLDER", help="write a profile of the run for xprof")
+      kept = "keep results that other code made, marked stale (default: run them again)"
+      sub.add_argument("--keep_stale", "--keep-stale", action="store_true", help=kept)
+      sub.add_argument(
+        "--rerun", choices=("stale",), metavar="what", help="stale: the default, what --keep_stale turns off"
+      )
     return sub
 
   sub = add("list", "list claims, mechanisms, positions, tasks or configs")
@@ -47,7 +52,6 @@ def parser() -> flags.Parser:
   )
   sub.add_argument("--seeds", type=flags.seeds, default=3, help="seeds per point (default 3)")
   sub.add_argument("--dry_run", action="store_true", help="print points, cohorts, sizes and time; run nothing")
-  sub.add_argument("--rerun", choices=("stale",), metavar="what", help="stale: run again what older code produced")
   sub = add("compare", "tune two or more arms alike and tell them apart", config=True, workdir=True, jobs=True)
   sub.add_argument("arms", nargs="+", metavar="ARM", help="attention=dot, or KEY=VALUE,KEY=VALUE")
   sub.add_argument("--delta", type=flags.real, default=0.0, help="smallest difference that matters")
@@ -62,7 +66,6 @@ def parser() -> flags.Parser:
   sub.add_argument("claims", nargs="*", metavar="ID|GROUP|my_claim.py", help="default: all")
   sub.add_argument("--tier", choices=TIERS, metavar="tier", default="quick", help="exact, quick, small, long or gpu")
   sub.add_argument("--dry_run", action="store_true", help="print what would run; run nothing")
-  sub.add_argument("--rerun", choices=("stale",), metavar="what", help="stale: run again what older code produced")
   sub = add("replicate", "judge claims again with seeds never used", workdir=True, jobs=True)
   sub.add_argument("claims", nargs="*", metavar="ID|GROUP", help="default: all that have a row from trained models")
   sub.add_argument(

@@ -43,6 +43,8 @@ def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, list
     near = difflib.get_close_matches(unknown[0].partition("=")[0], known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise Refused(f"unknown argument {unknown[0]!r}: {hint}allowed: {', '.join(known)} and --config.KEY=VALUE")
+  if getattr(space, "keep_stale", False) and getattr(space, "rerun", None):
+    raise Refused("--keep_stale keeps what --rerun=stale runs again; give one of them")
   return space, overrides
 
 

@@ -129,6 +129,7 @@ def arm_data(arm: Arm, metric: str, better: str, store: Store, place: tuple[str,
     diverged=arm.count("diverged"),
     stalled=arm.count("stalled"),
     failed=arm.count("failed") + len(arm.untuned),
+    stale=sum(bool(result.get("stale")) for result in arm.results),
     cost={"step_seconds": pace(arm.results)},
   )
 

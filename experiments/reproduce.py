@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from experiments import calls, ledger, looks, measures, stamp, study, verdict
 from experiments.claim import All, Bench, Check, Citation, Claim, Contrast, Equivalent, Moderated, Study, Test, Trial
 from experiments.claims import catalog
+from experiments.cohorts import cohort_key
 from experiments.cohorts import digest as hash_of
 from experiments.runner import Runner
 
@@ -173,7 +174,7 @@ def _row(claim: Claim, tier: str | None, samples, seen: Mapping[str, Seen], runn
     return ledger.row(claim, "none", device, verdict.verdict(claim, None, 1.0), versions=versions)
   config_sha256 = hash_of(_declared(claim, tier))
   if isinstance(claim.experiment, Trial):
-    return _trial_row(claim, tier, config_sha256, seen[claim.id])
+    return _trial_row(claim, tier, config_sha256, seen[claim.id], runner)
   found = claim.experiment.samples if isinstance(claim.experiment, Citation) else samples[claim.experiment.run]
   files = [] if isinstance(claim.experiment, Citation) else calls.files(claim.experiment)
   arms = [ledger.arm(name, values) for name, values in found.items() if name in names(claim.experiment.test)]
@@ -196,7 +197,7 @@ def _declared(claim: Claim, tier: str) -> dict[str, Any]:
   return {"test": repr(experiment.test), "points": points, **shared, **seeds}
 
 
-def _trial_row(claim: Claim, tier: str, config_sha256: str, seen: Seen) -> dict[str, Any]:
+def _trial_row(claim: Claim, tier: str, config_sha256: str, seen: Seen, runner: Runner) -> dict[str, Any]:
   assert isinstance(claim.experiment, Trial)
   look, done, decided = seen
   plan, wanted, arms = done.study, sorted(names(claim.experiment.test)), _arms(claim, done)
@@ -214,7 +215,7 @@ def _trial_row(claim: Claim, tier: str, config_sha256: str, seen: Seen) -> dict[
     code_files=files,
     data_sha256=study.corpora.hashes(arms[0].config),
     trials=[key for arm in arms for key in arm.keys],
-    stale=any(_stale(arm) for arm in arms),
+    stale=any(_stale(arm, runner) for arm in arms),
     look=look.record,
     versions=stamp.versions(),
     run={
@@ -231,10 +232,12 @@ def _unanswered(faults: Sequence[str]) -> dict[str, Any]:
   return {"verdict": "inconclusive", "condition": None, "reason": reason, "tests": []}
 
 
-def _stale(arm: study.Arm) -> bool:
-  """Whether some trial of the arm was run by other code than today's."""
+def _stale(arm: study.Arm, runner: Runner) -> bool:
+  """Whether some trial of the arm was run by other code than today's and kept, a tuning trial included."""
   today = stamp.code(arm.config)["code_sha256"]
-  return any(result.get("code_sha256") != today for result in arm.results if result["status"] != "failed")
+  kept = {cohort_key(runner.store.config(key)) for key in runner.stale} if runner.options.keep_stale else set()
+  others = [result for result in arm.results if result["status"] != "failed" and result.get("code_sha256") != today]
+  return cohort_key(arm.config) in kept or bool(others)
 
 
 def _arm(done: study.Finished, name: str, arms: Sequence[study.Arm]) -> dict[str, Any]:

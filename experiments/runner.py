@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments import stamp
 from experiments.cohorts import Pack, packs
 from experiments.progress import Progress
 from experiments.store import Store
@@ -38,12 +39,14 @@ class Interrupted(Exception):
 
 @dataclasses.dataclass
 class Options:
-  """How to run: number of workers (0 = one per core), whether final checkpoints stay, a folder for profiles."""
+  """How to run: number of workers (0 = one per core), whether final checkpoints stay, a folder for profiles, and
+  whether results that other code made are kept, marked stale, or (the default) run again.
+  """
 
   jobs: int = 0
   keep: bool = False
   profile: str = ""
-  rerun_stale: bool = False
+  keep_stale: bool = False
 
 
 class Worker:
@@ -94,6 +97,7 @@ class Runner:
     self.signal: int = 0
     self.statuses: dict[str, str] = {}
     self.ran: set[str] = set()
+    self.stale: set[str] = set()  # trials that other code made: kept with keep_stale, else run again
     self._previous: dict[int, Any] = {}
 
   def __enter__(self) -> "Runner":
@@ -113,6 +117,7 @@ class Runner:
         worker.process.kill()
     for number, handler in self._previous.items():
       signal.signal(number, handler)
+    stamp.forget()
 
   def _on_signal(self, number: int, _frame) -> None:
     if self.signal:  # asked twice: do not wait for the save
@@ -124,16 +129,22 @@ class Runner:
     self.inbox.put((None, {"event": "signal"}))
 
   def trials(self, points: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Results of these trials (key -> resolved config), running those that are not stored."""
-    stored = {key: result for key in points if (result := self._stored(key, points[key])) is not None}
+    """Results of these trials (key -> resolved config), running those that are not stored.
+
+    What other code or data made is run again, or kept with "stale": True; either way it is told.
+    """
+    stored = self._stored(points)
     missing = {key: config for key, config in points.items() if key not in stored}
     if missing:
+      codes = {
+        key: stamp.code(config)["code_sha256"] for key, config in missing.items()
+      }  # before any worker imports it
       self._start(len(missing))
-      requests = [self._request(pack) for pack in packs(missing, self._width())]
+      requests = [self._request(pack, codes) for pack in packs(missing, self._width())]
       self.progress.plan(sum(config["train"]["steps"] for config in missing.values()))
       self._work(requests)
       self.ran |= set(missing)
-    results = {key: self.store.result(key) or self._failure(key) for key in points}
+    results = {key: stored.get(key) or self.store.result(key) or self._failure(key) for key in points}
     self.statuses |= {key: result["status"] for key, result in results.items()}
     return results
 
@@ -158,14 +169,18 @@ class Runner:
       self.progress.plan(sum(CALL_STEPS[prefix] for prefix, _ in names))
       self._work([{"kind": "call", "prefix": prefix, "name": name} for prefix, name in names], keep)
 
-  def _stored(self, key: str, config: Mapping[str, Any]) -> dict[str, Any] | None:
-    result = self.store.result(key)
-    if result is not None and self.options.rerun_stale:
-      from experiments import stamp
-
-      if result.get("code_sha256") != stamp.code(config)["code_sha256"]:
-        return None
-    return result
+  def _stored(self, points: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The stored results that stand, by key."""
+    found = {key: result for key in points if (result := self.store.result(key)) is not None}
+    changes = {key: names for key, result in found.items() if (names := stamp.changed(points[key], result))}
+    if not changes:
+      return found
+    if new := {key: names for key, names in changes.items() if key not in self.stale}:
+      self.progress.warn(_told(new, self.options.keep_stale))
+    self.stale |= changes.keys()
+    if self.options.keep_stale:
+      return {key: result | {"stale": True} if key in changes else result for key, result in found.items()}
+    return {key: result for key, result in found.items() if key not in changes}
 
   def _failure(self, key: str) -> dict[str, Any]:
     return json.loads((self.store.trial(key) / "result.json").read_text())
@@ -173,8 +188,9 @@ class Runner:
   def _width(self) -> int:
     return 1 if self.backend["device"] == "cpu" else VMAP_WIDTH
 
-  def _request(self, pack: Pack) -> dict[str, Any]:
-    return {"kind": "pack", "cohort": pack.cohort, "keys": list(pack.keys), "configs": list(pack.configs)}
+  def _request(self, pack: Pack, codes: Mapping[str, str]) -> dict[str, Any]:
+    members = {"keys": list(pack.keys), "configs": list(pack.configs), "code": [codes[key] for key in pack.keys]}
+    return {"kind": "pack", "cohort": pack.cohort, **members}
 
   def _start(self, tasks: int) -> None:
     """Starts workers up to the number of jobs; the first one tells which device there is."""
@@ -269,6 +285,15 @@ class Runner:
     request = None if self.signal else self.turns.take(worker)
     if request is not None:
       worker.send(request)
+
+
+def _told(changes: Mapping[str, list[str]], kept: bool) -> str:
+  """One line on what other code made."""
+  files = sorted({name for names in changes.values() for name in names})
+  shown = ", ".join(files[:6]) + (f" and {len(files) - 6} more" if len(files) > 6 else "")
+  trials = f"{len(changes)} trials were" if len(changes) > 1 else "1 trial was"
+  done = "kept, marked stale" if kept else "run again (--keep_stale keeps what is stored)"
+  return f"{trials} made by other code and {done}: {shown} changed"
 
 
 def _cores() -> list[int]:

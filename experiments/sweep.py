@@ -105,6 +105,7 @@ def summary(done: Finished, measures: Sequence[str]) -> list[dict[str, Any]]:
     row: dict[str, Any] = {"point": arm.name, "n": len(arm.results)}
     row |= {measure: figures(arm, measure) for measure in measures}
     row |= {status: arm.count(status) for status in ("diverged", "stalled", "failed")}
+    row["stale"] = sum(bool(result.get("stale")) for result in arm.results)
     rows.append(row)
   return rows
 

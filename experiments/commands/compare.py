@@ -29,7 +29,9 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   root = flags.workdir(space.workdir, "compare", space.config)
   identity = {"command": "compare", "card": space.config, "arms": digest(configs)[:16], "metric": space.metric}
   with opened(root, identity) as store, Progress(f"compare on {space.config}") as progress:
-    with Runner(store, Options(jobs=space.jobs, profile=space.profile), progress) as runner:
+    with Runner(
+      store, Options(jobs=space.jobs, profile=space.profile, keep_stale=space.keep_stale), progress
+    ) as runner:
       done, found = compare.run(plan, space.delta, runner)
     ran = {name for name, arm in done.arms.items() if any(r["status"] != "failed" for r in arm.results)}
     costs = {name: _cost(config) for name, config in zip(named, configs, strict=True) if name in ran}
@@ -81,7 +83,7 @@ def _arm(drawn, arm: study.Arm, metric: str) -> dict[str, Any]:
   scale = scales.scale(arm.config, metric)
   values = [] if arm.fault(metric) else arm.values(metric)
   entry = ledger.arm(arm.name, values, lr=arm.lr, lr_on_edge=arm.on_edge, within=(scale.low, scale.high))
-  lost = {"diverged": drawn.diverged, "stalled": drawn.stalled, "failed": drawn.failed}
+  lost = {status: getattr(drawn, status) for status in ("diverged", "stalled", "failed", "stale")}
   return entry | lost | {"cost": dict(drawn.cost)}
 
 
@@ -98,7 +100,9 @@ def _print(found: list[dict[str, Any]], items: list[dict[str, Any]], metric: str
     low, high = item["ci"]
     figures = f"{item['mean']:.4g} [{low:.4g}, {high:.4g}]" if item["n"] else "–"
     rate = "–" if item["lr"] is None else f"{item['lr']:g}{note}"
-    table.add_row(item["name"], rate, figures, *(_cell(cost.get(name), *unit) for name, unit in COSTS.items()))
+    stale = f" ({item['stale']} stale)" if item["stale"] else ""
+    costs = (_cell(cost.get(name), *unit) for name, unit in COSTS.items())
+    table.add_row(item["name"] + stale, rate, figures, *costs)
   outcome.show(table)
   for item in found:
     low, high = item["ci"]

@@ -15,12 +15,16 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   plan = root / "plan.json"
   if not plan.is_file() or json.loads(plan.read_text()).get("command") != "train":
     raise Refused(f"{root} is no workdir of `assay train`; train first, or give its folder")
-  from experiments import pack
+  from experiments import pack, stamp
   from experiments.cohorts import Pack, cohort_key
   from train import evaluation
 
   store, key = Store(root), json.loads(plan.read_text())["trial"]
   config = store.config(key)
+  result = store.result(key)
+  changed = stamp.changed(config, result) if result else []
+  if changed:
+    print(f"warning: the model was trained by other code: {', '.join(changed)} changed since", file=sys.stderr)
   one = Pack(cohort_key(config), (key,), (config,))
   cohort = pack.prepare(config)
   kept = pack.restore(store, one, cohort, lambda text: print(f"warning: {text}", file=sys.stderr))
@@ -32,4 +36,4 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
     for name, value in measures.items():
       print(f"{name}: {value:.6g}")
   document = {"schema": 1, "workdir": str(root), "trial": key, "split": space.split, "step": int(state.step[0])}
-  return document | {"measures": measures}, 0
+  return document | {"stale": bool(changed), "measures": measures}, 0

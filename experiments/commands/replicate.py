@@ -22,7 +22,7 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   fresh = [replication.claim_at(claim, space.first_seed) for claim in chosen]
   reproduce.ready(fresh, space.tier)
   root = flags.workdir(space.workdir, "replicate", str(space.first_seed))
-  options = Options(jobs=space.jobs, profile=space.profile)
+  options = Options(jobs=space.jobs, profile=space.profile, keep_stale=space.keep_stale)
   with opened(root, {"command": "replicate", "for": f"seeds from {space.first_seed}"}) as store:
     with Progress("replicate") as progress, Runner(store, options, progress) as runner:
       found = reproduce.run(fresh, space.tier, runner).rows

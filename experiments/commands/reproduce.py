@@ -22,7 +22,7 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
 
   reproduce.ready(claims, space.tier)
   root = flags.workdir(space.workdir, "reproduce", "claims")
-  options = Options(jobs=space.jobs, profile=space.profile, rerun_stale=space.rerun == "stale")
+  options = Options(jobs=space.jobs, profile=space.profile, keep_stale=space.keep_stale)
   with opened(root, {"command": "reproduce", "for": "claims"}) as store, Progress("reproduce") as progress:
     with Runner(store, options, progress) as runner:
       found = reproduce.run(claims, space.tier, runner)

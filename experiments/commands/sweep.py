@@ -27,7 +27,7 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
     print("1 seed tells no spread: no interval is shown; --seeds=3 or more gives one", file=sys.stderr)
   root = flags.workdir(space.workdir, "sweep", space.config)
   identity = {"command": "sweep", "card": space.config, "points": digest(named)[:16]}
-  options = Options(jobs=space.jobs, profile=space.profile, rerun_stale=space.rerun == "stale")
+  options = Options(jobs=space.jobs, profile=space.profile, keep_stale=space.keep_stale)
   with opened(root, identity) as store, Progress(f"sweep {space.config}") as progress:
     with Runner(store, options, progress) as runner:
       done = sweep.run(space.config, named, space.seeds, "accuracy", runner)
@@ -86,7 +86,7 @@ def _table(rows, measures):
     table.add_column(name)
   for row in rows:
     cells = [_interval(row[measure], row["n"]) for measure in measures]
-    lost = ", ".join(f"{row[status]} {status}" for status in ("diverged", "stalled", "failed") if row[status])
+    lost = ", ".join(f"{row[status]} {status}" for status in ("diverged", "stalled", "failed", "stale") if row[status])
     table.add_row(row["point"], str(row["n"]), *cells, lost)
   return table
 

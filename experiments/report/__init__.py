@@ -23,6 +23,7 @@ class ArmData:
   diverged: int = 0
   stalled: int = 0
   failed: int = 0
+  stale: int = 0  # trials that other code made, kept because the command asked for it
   cost: Mapping[str, float] = dataclasses.field(
     default_factory=dict
   )  # "parameters" "flops" "step_seconds" "memory_bytes"

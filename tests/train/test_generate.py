@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 
 from configs import override
+from experiments import pack
+from experiments.cohorts import Pack
 from model import build
 from model.errors import Refused
 from model.see import rows
 from model.vocabulary import Vocabulary
+from tests.corpora.present import HAS_CMUDICT
 from train.generate import generator, rehearse
 from train.step import ensemble
 from train.tasks.task import Task
@@ -44,6 +47,15 @@ def test_what_no_table_holds_is_refused_before_training(letters, length):
   assert not task.answers
 
 
+def test_a_worker_rehearses_before_it_trains():
+  """It has no data, no compiled program and no place to write: it needs none to refuse."""
+  task = Echo(2, 9)
+  config, cohort = whole(task, **TABLE)
+  assert config["eval"]["judge"]
+  with pytest.raises(Refused, match=r"position\.length"):
+    pack.run(None, Pack("", ("",), (config,)), pack.Cohort(task, cohort, None, {}), stamp=dict)  # pyright: ignore
+
+
 def test_a_model_that_cannot_decode_is_refused_before_training():
   task = Echo(2, 2)
   task.vocabulary = Vocabulary((6,), 5)
@@ -68,6 +80,7 @@ def test_the_generator_itself_looks_at_positions():
     generate(np.ones((2, 4, 1), np.int32), rows(4, 6), 4)
 
 
+@pytest.mark.skipif(not HAS_CMUDICT, reason="needs make data")
 def test_the_dictionary_asks_for_32_symbols():
   task = build.make("tasks", {"kind": "g2p", "judge_words": 400}, package="train")
   rehearse(whole(task, **TABLE | {"position.length": 32})[1], "test")
