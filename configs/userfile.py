@@ -22,6 +22,7 @@ from configs.errors import Refused
 
 SECONDS = 10.0  # what a file may take
 PATIENCE = 5  # so many times an endless loop may swallow the alarm before the process ends itself
+ENDING = ("SIGINT", "SIGTERM", "SIGHUP")  # signals that end a command, whatever exception they do it by
 OURS = ("model", "train", "configs", "experiments")
 RESTLESS = ("__annotations__", "__warningregistry__")  # names that Python itself changes
 
@@ -44,14 +45,14 @@ def run(path: Path, name: str, asked: str) -> types.ModuleType:
 
 
 def call(function: Callable[[], Result], path: Path | None, asked: str) -> Result:
-  """What a user's function gives. Raises Refused for whatever stops it, but a Ctrl-C of the person at the keyboard."""
+  """What a user's function gives. Raises Refused for whatever stops it, but a signal such as Ctrl-C."""
   before, began, pressed = _names(), time.monotonic(), []
   try:
     with to_stderr(), _kept(), _listening(pressed):
       found = _within(function, asked)
   except BaseException as error:
     _restored(before)
-    if isinstance(error, KeyboardInterrupt) and pressed:
+    if pressed:
       raise
     raise Refused(f"{asked}{_line(error, path)}: {_told(error, began)}; correct the file") from None
   changed = _restored(before)
@@ -144,21 +145,26 @@ def _kept() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _listening(pressed: list[int]) -> Iterator[None]:
-  """Tells a Ctrl-C from a KeyboardInterrupt that the file raises: `pressed` gets the signals that arrive."""
-  previous = signal.getsignal(signal.SIGINT)
-  if threading.current_thread() is not threading.main_thread() or not callable(previous):
+  """Tells a signal from an exception that the file raises itself: `pressed` gets the signals that arrive."""
+  if threading.current_thread() is not threading.main_thread():
     yield
     return
+  numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
+  before = {number: signal.getsignal(number) for number in numbers}
 
   def heard(number, frame):
     pressed.append(number)
-    previous(number, frame)
+    before[number](number, frame)  # type: ignore[operator]
 
-  signal.signal(signal.SIGINT, heard)
+  for number, previous in before.items():
+    if callable(previous):
+      signal.signal(number, heard)
   try:
     yield
   finally:
-    signal.signal(signal.SIGINT, previous)
+    for number, previous in before.items():
+      if previous is not None:  # else set by something other than Python
+        signal.signal(number, previous)
 
 
 def _told(error: BaseException, began: float) -> str:

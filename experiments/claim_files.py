@@ -14,7 +14,6 @@ from configs import override, slots, userfile
 from configs.errors import Refused as ConfigRefused
 from configs.values import INT_LIMIT
 from experiments import digest, measures
-from experiments import study as protocol
 from experiments.claim import (
   EVIDENCE,
   NATURES,
@@ -279,18 +278,24 @@ def _overrides(field: str, overrides: object) -> Faults:
 
 
 def _resolved(study: Study) -> Faults:
-  """Every arm at every tier as the worker would get it, and every rate once."""
-  for tier in study.tiers:
-    for arm in study.arms:
+  """Every arm at every tier as the worker would get it, and every rate once; no key may be without effect."""
+  configs = []
+  for tier, shared in study.tiers.items():
+    for arm, overrides in study.arms.items():
       try:
-        protocol.point(study, tier, arm, lr=study.grid[0], seed=0, split="test")
+        configs.append(override.load(study.card, overrides, shared=shared))
       except (ConfigRefused, Refused) as refusal:
         yield f"study.arms[{arm!r}] at tier {tier}: {refusal}"
+  for tier, shared in study.tiers.items():
+    try:
+      override.refuse_idle_shared(study.card, shared, configs)  # what one tier has no use for may serve another
+    except ConfigRefused as refusal:
+      yield f"study.tiers[{tier!r}]: {refusal}"
   tier, arm = next(iter(study.tiers)), next(iter(study.arms))
   for rate in (*study.grid, *study.window):
     settings = {**study.tiers[tier], **study.arms[arm], "optim.lr": rate, "probes": study.probes}
     try:
-      override.load(study.card, settings)
+      override.load(study.card, shared=settings)
     except (ConfigRefused, Refused) as refusal:
       yield f"study.grid or study.window holds {rate}: {refusal}"
 

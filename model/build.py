@@ -264,7 +264,7 @@ def _user_module(path: str, written: int, asked: str) -> types.ModuleType:
       spec.loader.exec_module(module)
   except Refused:
     raise
-  except BaseException as error:
+  except (Exception, SystemExit, KeyboardInterrupt) as error:
     if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
       raise  # someone pressed Ctrl-C; a worker does not hear it
     steps = traceback.walk_tb(error.__traceback__)

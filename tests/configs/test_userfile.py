@@ -84,6 +84,24 @@ def test_a_ctrl_c_of_the_person_is_not_taken_for_the_files(read):
   assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+class Ended(BaseException):
+  """What a command's own handler raises."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_nor_is_a_signal_that_the_command_answers(read, number):
+  def end(*_):
+    raise Ended
+
+  before = signal.signal(number, end)
+  try:
+    with pytest.raises(Ended):
+      read(f"import os\nos.kill(os.getpid(), {int(number)})\nimport time\ntime.sleep(5)")
+    assert signal.getsignal(number) is end
+  finally:
+    signal.signal(number, before)
+
+
 def test_what_it_prints_goes_to_stderr_by_every_way(read, capfd):
   print("before")
   ways = ("print('one')", "os.write(1, b'two')", "subprocess.run(['echo', 'three'])", "sys.stdout.write('four')")
