@@ -1,5 +1,7 @@
 """Which options are run-time numbers: those that a constructor hands to `dial` and uses nowhere else."""
 
+from typing import Any
+
 import pytest
 from flax import nnx
 
@@ -9,7 +11,7 @@ from model.initial import Dial
 
 FAMILIES = [family for family in slots.FOLDERS if family != "tasks"]
 KINDS = [(family, kind) for family in FAMILIES for kind in slots.kinds(family)]
-GIVEN = {
+GIVEN: dict[str, dict[str, Any]] = {
   "attention": {"heads": 2, "head_dim": 8},
   "position": {"width": 16, "heads": 2, "head_dim": 8},
   "feedforward": {"width": 16},
