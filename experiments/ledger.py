@@ -277,8 +277,8 @@ def _told_apart(entry: Row, wanted: Stamp) -> str:
   beside = sorted(set(wanted.files) - set(entry["code_files"]))
   if beside:
     return f"its digest leaves out {', '.join(beside)}"
-  if sorted(wanted.files) != entry["code_files"]:
+  if list(wanted.files) != entry["code_files"]:
     return f"it no longer uses {', '.join(sorted(set(entry['code_files']) - set(wanted.files)))}"
-  if sorted(wanted.trials) != entry["trials"]:
+  if list(wanted.trials) != entry["trials"]:
     return "the configs or the data of its trials have changed"
   return "its claim has changed" if wanted.config_sha256 != entry["config_sha256"] else ""

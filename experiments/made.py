@@ -20,7 +20,7 @@ class Made:
     self.lab = lab
     self.since = lab.history.commit(since) if since else ""
     self._found: dict[tuple[tuple[str, ...], str], list[str]] = {}
-    self._wanted = {_code(row) for row in rows if row["code_files"] and not row["stale"]}
+    self._wanted = {_code(row) for row in rows if not row["stale"] and not self._called(row)}
 
   def order(self, row: Row) -> int:
     """Rows of one commit stand together, those without any first."""
@@ -42,15 +42,14 @@ class Made:
       raise Unproved("no commit of this history has the code that made it; name one with --since=")
     return self._before(row, matching)[0]
 
-  def cover(self, row: Row, used: Sequence[str], commit: str) -> None:
+  def cover(self, row: Row, used: Sequence[str]) -> None:
     """Unproved when a file behind the trials is not in the row's digest and was changed while that digest stood."""
     beside = sorted(set(used) - set(row["code_files"]))
     if self.since or not beside:
       return
+    possible = self._before(row, self._matching(row))
     for path in beside:
-      states = {self.lab.history.blobs(other).get(path) for other in self._before(row, self._matching(row))}
-      texts = {self.lab.history.reading(other, path) for other in self._before(row, self._matching(row))}
-      if len(states) > 1 and len(texts) > 1:
+      if len({self.lab.history.reading(commit, path) for commit in possible}) > 1:
         raise Unproved(f"its digest left out {path}, which has changed while it stood; run it again")
 
   def _before(self, row: Row, matching: list[str]) -> list[str]:

@@ -151,7 +151,7 @@ def _by_programs(row: Row, claim: Claim, lab: Lab, made: Made, replay: bool) -> 
   if old["window"] != new["window"]:
     raise Unproved("the window of rates of its study has changed")
   ran = {path for config in old["configs"].values() for path in digest.files_in_use(config, lab.old(commit).root)}
-  made.cover(row, sorted(ran), commit)
+  made.cover(row, sorted(ran))
   files = sorted({*ran, *today.files(claim, row["tier"])})
   programs, replayed = {}, 0
   for arm, before in old["configs"].items():
