@@ -64,7 +64,7 @@ class History:
       held = {}
       for line in (self.text(commit, LEDGER) or b"").decode().splitlines():
         row = json.loads(line)
-        held[row["id"], row["tier"], row["device"]] = row["code_sha256"]
+        held[row["id"], row["tier"], row["device"]] = row.get("code_sha256", "")
       found.append((places[commit], held))
     return found
 

@@ -42,6 +42,11 @@ class Made:
       raise Unproved("no commit of this history has the code that made it; name one with --since=")
     return self._before(row, matching)[0]
 
+  def forced(self, row: Row) -> bool:
+    """Whether the commit was named by someone and does not have the code that the row is stamped with."""
+    files, sha = _code(row)
+    return bool(self.since) and sha not in self._digests(self.since, [files])[0]
+
   def cover(self, row: Row, used: Sequence[str]) -> None:
     """Unproved when a file behind the trials is not in the row's digest and was changed while that digest stood."""
     beside = sorted(set(used) - set(row["code_files"]))
@@ -88,7 +93,7 @@ class Made:
     try:
       found: list[set[str]] = [set() for _ in sets]
       for digests, files in zip(found, sets, strict=True):
-        with contextlib.suppress(SyntaxError):
+        with contextlib.suppress(SyntaxError, FileNotFoundError):
           digests.add(digest.code_sha256(files, folder))
       if self._reader(folder) != self._reader(self.lab.base):
         tree = Tree(folder, self.lab.texts)

@@ -40,14 +40,19 @@ def prove(
   rows: Sequence[Row],
   claims: Mapping[str, Claim],
   *,
-  base: Path | None = None,
   since: str = "",
   replay: bool = False,
   tell: Tell = lambda text: None,
 ) -> Outcome:
-  """Tries these rows, which are stale; see the module. `since` names the commit that made them all."""
+  """Tries these rows, which are stale; see the module.
+
+  `since` names the commit that made them all, `replay` lets equal runs decide where programs or host code differ. A
+  proof in a row: `since` (commit), `programs` (number), `sha256` (of them, or of the samples or files compared),
+  `versions`; `replayed` arms, calls run `again`, `files` of a bench; `forced` where the named commit has other code
+  than the row is stamped with. Raises Refused where the history is missing.
+  """
   with tempfile.TemporaryDirectory(prefix="assay-prove-") as folder, _ending_by_signal():
-    lab = Lab(base or digest.root(), Path(folder), tell)
+    lab = Lab(digest.root(), Path(folder), tell)
     try:
       return _prove(rows, claims, lab, since, replay)
     finally:
@@ -62,8 +67,8 @@ def _prove(rows, claims, lab: Lab, since: str, replay: bool) -> Outcome:
     lab.tell("/".join(key))
     try:
       claim = _claim(row, claims)
-      way = {Check: _again, Bench: _same_files}.get(type(claim.experiment), _by_programs)
-      way = way if isinstance(claim.experiment, Trial | Check | Bench) else _again
+      is_trial, is_bench = isinstance(claim.experiment, Trial), isinstance(claim.experiment, Bench)
+      way = _by_programs if is_trial else _same_files if is_bench else _again
       proof = way(row, claim, lab, made, replay)
       outcome.proved[key] = _stamped(row, claim, proof)
     except Unproved as reason:
@@ -89,7 +94,6 @@ def _stamped(row: Row, claim: Claim, proof: Mapping[str, Any]) -> Row:
     "code_sha256": digest.code_sha256(now.files),
     "config_sha256": now.config_sha256,
     "trials": list(now.trials),
-    "stale": False,
     "proof": {**proof, "versions": stamp.versions()},
   }
   return {**row, **renewed}
@@ -133,7 +137,8 @@ def _same_files(row: Row, claim: Claim, lab: Lab, made: Made, replay: bool) -> d
     if hosts.changed(lab.history.text(commit, path), (lab.base / path).read_bytes(), path):
       raise Unproved(f"{path}, which it measures, has changed since {commit[:10]}; measure again")
   told = digest.code_sha256(files, lab.base)
-  return {"since": commit, "programs": 0, "files": len(files), "sha256": told}
+  proof = {"since": commit, "programs": 0, "files": len(files), "sha256": told}
+  return proof | ({"forced": True} if made.forced(row) else {})
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -170,7 +175,7 @@ def _by_programs(row: Row, claim: Claim, lab: Lab, made: Made, replay: bool) -> 
     programs |= {f"{arm}: {name}": text for name, text in compared.programs.items()}
   told = hashlib.sha256(canonical(programs).encode()).hexdigest()
   proof = {"since": commit, "programs": len(set(programs.values())), "sha256": told}
-  return proof | ({"replayed": replayed} if replayed else {})
+  return proof | ({"replayed": replayed} if replayed else {}) | ({"forced": True} if made.forced(row) else {})
 
 
 def _asked(row: Row) -> dict[str, Any]:

@@ -1,21 +1,23 @@
 """What a row would be stamped with if it were made today: files, config and trials of its claim. Nothing runs; no jax.
 
-A measured row (a bench) tells the time of what it names, on one machine and one day. Its files are the bench's own and
-those of the mechanisms and cells that it names, with their kernels: a change there may change the ratio that it is
-about. What surrounds them (blocks, heads, builder, loop, the command) is shared by both sides of a ratio.
+A measured row (a bench) tells a ratio of what it names, on one machine and one day. Its files are the bench's own,
+those of the mechanisms, cells and recurrent models that it names, with their kernels, and what it imports to be
+measured: a change there may change the ratio. What surrounds them (blocks, builder, loop) is on both sides of it.
 """
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from configs import slots
-from experiments import calls, corpora, digest, stamp, study
+from experiments import calls, corpora, digest, sources, stamp, study
 from experiments.claim import All, Bench, Check, Claim, Contrast, Equivalent, Moderated, Test, Trial
 from experiments.cohorts import digest as hash_of
 from experiments.cohorts import trial_key
 
 TIMED = ("attention", "cell")  # families whose kinds a bench sets side by side
 WITHIN_TIMED = ("model.attention", "model.cell", "model.kernels")
+AROUND = ("build", "initial", "see", "errors", "language", "vocabulary")  # modules of model/ that no bench is about
+RECURRENT = {"rnn": "model/recurrent.py", "rnn_seq2seq": "model/recurrent.py"}
 
 
 class Now(NamedTuple):
@@ -49,12 +51,17 @@ def files(claim: Claim, tier: str) -> tuple[str, ...]:
 
 
 def timed(bench: Bench) -> tuple[str, ...]:
-  """The bench's own files, and those of the mechanisms and cells whose names stand in them."""
+  """The bench's own files, and those of what is measured: named in them, or imported by them."""
   module = bench.run.rsplit(".", 1)[0].replace(".", "/")
   own = digest.closure([f"experiments/bench/{module}.py"], within=("experiments.bench",))
   words = set().union(*(digest.words(path) for path in own))
   kinds = [f"{slots.FOLDERS[f]}/{kind}.py" for f in TIMED for kind in slots.kinds(f) if kind in words]
-  return tuple(sorted({*own, *digest.closure(kinds, within=WITHIN_TIMED)}))
+  models = {path for kind, path in RECURRENT.items() if kind in words}
+  around = {f"model.{name}" for name in AROUND}
+  imported = {name for path in own for name in sources.read(digest.root(), path).imports if name.startswith("model.")}
+  parts = {f"{name.replace('.', '/')}.py" for name in imported - around}
+  parts = {path for path in parts if (digest.root() / path).is_file()}
+  return tuple(sorted({*own, *models, *parts, *digest.closure(kinds, within=WITHIN_TIMED)}))
 
 
 def config_sha256(claim: Claim, tier: str) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 from experiments import history, hosts
 from experiments.cohorts import canonical
 from experiments.differences import first
+from experiments.runner import Interrupted
 
 
 class Unproved(Exception):
@@ -63,8 +64,12 @@ class Lab:
     """Answers of the old tree and of today's to a request, or each to its own, worked out side by side."""
     old, new = self.old(commit), self.today
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-      asked = [pool.submit(old.ask, request), pool.submit(new.ask, other or request)]
-      return tuple(answer.result() for answer in asked)
+      try:
+        asked = [pool.submit(old.ask, request), pool.submit(new.ask, other or request)]
+        return tuple(answer.result() for answer in asked)
+      except (KeyboardInterrupt, Interrupted):
+        old.close(), new.close()  # the pool waits for their answers
+        raise
 
   def compare(self, commit: str, before: Mapping, after: Mapping, files: Sequence[str]) -> Compared:
     """Whether a trial of the old tree is the same trial in today's."""
@@ -76,12 +81,13 @@ class Lab:
 
   def _compare(self, commit, before, after, files) -> Compared:
     host = self._host(commit, after, files)
+    if host:
+      return Compared({}, self.today.device(), host)
     try:
       old, new = self.both(commit, {"op": "lower", "config": before}, {"op": "lower", "config": after})
     except Unproved as fault:
-      return Compared({}, self.today.device(), host or str(fault))
-    found = [f"{host}"] if host else []
-    found += [f"{name} differs" for name in old["values"] | new["values"] if self._apart(old, new, "values", name)]
+      return Compared({}, self.today.device(), str(fault))
+    found = [f"{name} differs" for name in old["values"] | new["values"] if self._apart(old, new, "values", name)]
     found += [
       f"{name} differs{self._where(old['programs'].get(name), new['programs'].get(name))}"
       for name in old["programs"] | new["programs"]

@@ -1,7 +1,7 @@
 """`assay ledger merge WORKDIR | check | prove [ID ...] | render`: the committed evidence and its pages."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,7 @@ def _prove(space) -> Document:
   return document, 4 if remaining else 0
 
 
-def _named(keys: Iterable[Sequence[str]]) -> list[str]:
+def _named(keys: Iterable[tuple[str, str, str]]) -> list[str]:
   return ["/".join(key) for key in sorted(keys)]
 
 
