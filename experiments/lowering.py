@@ -314,6 +314,7 @@ def call(request: Request, out: Path) -> dict[str, Any]:
   from experiments import work
 
   samples = work.call(request["name"], request["prefix"])
+  jax.clear_caches()
   return {"samples": _exact(samples), "device": jax.default_backend()}
 
 

@@ -43,24 +43,27 @@ def prove(
   since: str = "",
   replay: bool = False,
   tell: Tell = lambda text: None,
+  outcome: Outcome | None = None,
 ) -> Outcome:
   """Tries these rows, which are stale; see the module.
 
   `since` names the commit that made them all, `replay` lets equal runs decide where programs or host code differ. A
   proof in a row: `since` (commit), `programs` (number), `sha256` (of them, or of the samples or files compared),
   `versions`; `replayed` arms, calls run `again`, `files` of a bench; `forced` where the named commit has other code
-  than the row is stamped with. Raises Refused where the history is missing.
+  than the row is stamped with. `outcome` is filled row by row, so that a command that is stopped keeps what it has.
+  Raises Refused where the history is missing.
   """
+  outcome = outcome or Outcome()
   with tempfile.TemporaryDirectory(prefix="assay-prove-") as folder, _ending_by_signal():
     lab = Lab(digest.root(), Path(folder), tell)
     try:
-      return _prove(rows, claims, lab, since, replay)
+      _prove(rows, claims, lab, since, replay, outcome)
     finally:
       lab.close()
+  return outcome
 
 
-def _prove(rows, claims, lab: Lab, since: str, replay: bool) -> Outcome:
-  outcome = Outcome()
+def _prove(rows, claims, lab: Lab, since: str, replay: bool, outcome: Outcome) -> None:
   made = Made(lab, rows, since)
   for row in sorted(rows, key=lambda row: (made.order(row), ledger.key(row))):
     key = ledger.key(row)
@@ -73,7 +76,7 @@ def _prove(rows, claims, lab: Lab, since: str, replay: bool) -> Outcome:
       outcome.proved[key] = _stamped(row, claim, proof)
     except Unproved as reason:
       outcome.remaining[key] = str(reason)
-  return outcome
+      lab.tell(f"  must run again: {reason}")
 
 
 def _claim(row: Row, claims: Mapping[str, Claim]) -> Claim:

@@ -68,7 +68,8 @@ class Lab:
         asked = [pool.submit(old.ask, request), pool.submit(new.ask, other or request)]
         return tuple(answer.result() for answer in asked)
       except (KeyboardInterrupt, Interrupted):
-        old.close(), new.close()  # the pool waits for their answers
+        old.close()  # the pool waits for their answers
+        new.close()
         raise
 
   def compare(self, commit: str, before: Mapping, after: Mapping, files: Sequence[str]) -> Compared:

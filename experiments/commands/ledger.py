@@ -65,17 +65,21 @@ def _prove(space) -> Document:
   chosen = {claim.id for claim in catalog.select(space.names)}
   stale = _stale(rows)
   wanted = [row for row in rows if ledger.key(row) in stale and row["id"] in chosen]
-  found = prove.prove(
-    wanted,
-    {claim.id: claim for claim in catalog.all_claims()},
-    since=space.since,
-    replay=space.replay,
-    tell=lambda text: print(text, file=sys.stderr, flush=True),
-  )
-  if found.proved:
-    renewed = [found.proved.get(ledger.key(row), row) for row in rows]
-    ledger.write(ledger.committed(), renewed)
-    _render(renewed)
+  found = prove.Outcome()
+  try:
+    prove.prove(
+      wanted,
+      {claim.id: claim for claim in catalog.all_claims()},
+      since=space.since,
+      replay=space.replay,
+      tell=lambda text: print(text, file=sys.stderr, flush=True),
+      outcome=found,
+    )
+  finally:  # also when it was stopped: every proof stands by itself
+    if found.proved:
+      renewed = [found.proved.get(ledger.key(row), row) for row in rows]
+      ledger.write(ledger.committed(), renewed)
+      _render(renewed)
   proved, remaining = _named(found.proved), [f"{'/'.join(key)}: {why}" for key, why in sorted(found.remaining.items())]
   if not space.json:
     for line in remaining:
