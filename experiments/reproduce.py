@@ -5,12 +5,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from experiments import calls, ledger, looks, measures, scales, stamp, study, verdict
+from experiments import calls, ledger, looks, measures, scales, stamp, study, today, verdict
 from experiments.claim import All, Bench, Check, Citation, Claim, Contrast, Equivalent, Moderated, Study, Test, Trial
 from experiments.claims import catalog
 from experiments.cohorts import cohort_key
-from experiments.cohorts import digest as hash_of
 from experiments.runner import Runner
+from experiments.today import names
 
 SINGLE_LOOK = ("exact", "quick")  # tiers that stop after the first look, decided or not
 
@@ -155,22 +155,6 @@ def contrasts(test: Test) -> list[Contrast]:
       return []
 
 
-def names(test: Test) -> set[str]:
-  """Every sample that a test reads."""
-  match test:
-    case Contrast():
-      return set(test.weights)
-    case Equivalent():
-      return names(test.contrast) | names(test.worse)
-    case All():
-      return set().union(*(names(part) for part in test.parts))
-    case Moderated():
-      cells = set().union(*(names(cell) for cell in test.cells.values()))
-      return cells | (names(test.interaction) if test.interaction else set())
-    case _:
-      return {test.sample}
-
-
 def _studies(claims: Iterable[Claim], at: Mapping[str, str | None]) -> dict[Any, tuple[Any, str]]:
   """Each (study, tier) once, whatever the number of claims that read it."""
   wanted: dict[Any, tuple[Any, str]] = {}
@@ -190,11 +174,11 @@ def _row(claim: Claim, tier: str | None, samples, seen: Mapping[str, Seen], runn
   versions = stamp.versions()
   if tier is None or claim.experiment is None:
     return ledger.row(claim, "none", device, verdict.verdict(claim, None, 1.0), versions=versions)
-  config_sha256 = hash_of(_declared(claim, tier))
+  config_sha256 = today.config_sha256(claim, tier)
   if isinstance(claim.experiment, Trial):
     return _trial_row(claim, tier, config_sha256, seen[claim.id], runner)
   found = claim.experiment.samples if isinstance(claim.experiment, Citation) else samples[claim.experiment.run]
-  files = [] if isinstance(claim.experiment, Citation) else calls.files(claim.experiment)
+  files = today.files(claim, tier)
   arms = [ledger.arm(name, values) for name, values in found.items() if name in names(claim.experiment.test)]
   run = {"device_name": runner.backend.get("device_name", ""), "pack_width": 1}
   decided = verdict.verdict(claim, found, _level(claim))
@@ -203,25 +187,13 @@ def _row(claim: Claim, tier: str | None, samples, seen: Mapping[str, Seen], runn
   )
 
 
-def _declared(claim: Claim, tier: str) -> dict[str, Any]:
-  """What was fixed before the reporting seeds: the experiment, its rule and minimum effect, at this tier."""
-  experiment = claim.experiment
-  if not isinstance(experiment, Trial):
-    return {"experiment": repr(experiment)}
-  plan = experiment.study
-  shared = {"card": plan.card, "metric": plan.metric, "better": plan.better, "grid": list(plan.grid)}
-  seeds = {"tuning": list(plan.tuning), "reporting": list(plan.reporting)}
-  points = {arm: study.point(plan, tier, arm, lr=plan.grid[0], seed=0, split="test") for arm in plan.arms_at(tier)}
-  return {"test": repr(experiment.test), "points": points, **shared, **seeds}
-
-
 def _trial_row(claim: Claim, tier: str, config_sha256: str, seen: Seen, runner: Runner) -> dict[str, Any]:
   assert isinstance(claim.experiment, Trial)
   look, done, decided = seen
   plan, wanted, arms = done.study, sorted(names(claim.experiment.test)), _arms(claim, done)
   results = [result for arm in arms for result in arm.results]
   where = results[0] if results else {}
-  files = sorted({path for arm in arms for path in stamp.files(arm.config)})
+  files = today.files(claim, tier)
   return ledger.row(
     claim,
     tier,
@@ -276,9 +248,9 @@ def _unanswered(faults: Sequence[str]) -> dict[str, Any]:
 
 def _stale(arm: study.Arm, runner: Runner) -> bool:
   """Whether some trial of the arm was run by other code than today's and kept, a tuning trial included."""
-  today = stamp.code(arm.config)["code_sha256"]
+  current = stamp.code(arm.config)["code_sha256"]
   kept = {cohort_key(runner.store.config(key)) for key in runner.stale} if runner.options.keep_stale else set()
-  others = [result for result in arm.results if result["status"] != "failed" and result.get("code_sha256") != today]
+  others = [result for result in arm.results if result["status"] != "failed" and result.get("code_sha256") != current]
   return cohort_key(arm.config) in kept or bool(others)
 
 
