@@ -279,18 +279,24 @@ def _overrides(field: str, overrides: object) -> Faults:
 
 
 def _resolved(study: Study) -> Faults:
-  """Every arm at every tier as the worker would get it, and every rate once."""
-  for tier in study.tiers:
-    for arm in study.arms:
+  """Every arm at every tier as the worker would get it, every key with an effect, and every rate once."""
+  for tier, shared in study.tiers.items():
+    configs = []
+    for arm, own in study.arms.items():
       try:
+        configs.append(override.load(study.card, own, shared=shared))
         protocol.point(study, tier, arm, lr=study.grid[0], seed=0, split="test")
       except (ConfigRefused, Refused) as refusal:
         yield f"study.arms[{arm!r}] at tier {tier}: {refusal}"
+    try:
+      override.refuse_idle_shared(study.card, shared, configs)
+    except ConfigRefused as refusal:
+      yield f"study.tiers[{tier!r}]: {refusal}"
   tier, arm = next(iter(study.tiers)), next(iter(study.arms))
   for rate in (*study.grid, *study.window):
     settings = {**study.tiers[tier], **study.arms[arm], "optim.lr": rate, "probes": study.probes}
     try:
-      override.load(study.card, settings)
+      override.load(study.card, shared=settings)
     except (ConfigRefused, Refused) as refusal:
       yield f"study.grid or study.window holds {rate}: {refusal}"
 
