@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 from configs import userfile
-from experiments import atomic, flags
+from experiments import atomic, flags, signals
 from model.errors import Refused
 
 PROG = "assay"
@@ -82,6 +82,9 @@ def parser() -> flags.Parser:
   sub.add_argument("workdir", nargs="?", help="with merge: whose ledger.jsonl")
   sub = add("report", "write the report of a workdir again")
   sub.add_argument("workdir")
+  sub = add("check", "verify every file of a workdir: what is damaged, missing, foreign or left over")
+  sub.add_argument("workdir")
+  sub.add_argument("--repair", action="store_true", help="move what is damaged aside, so that it runs again")
   sub = add("explain", "what a claim says, how it is tested and what came out")
   sub.add_argument("id", metavar="ID")
   sub = add("bench", "measure time and memory side by side, each in fresh processes", workdir=True)
@@ -113,6 +116,17 @@ def _bench(sub: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs one command and returns its exit code (see the contract in README)."""
   argv = list(sys.argv[1:] if argv is None else argv)
+  try:
+    with signals.caught():
+      return _answered(argv)
+  except (signals.Interrupted, KeyboardInterrupt) as stopped:
+    number = str(stopped) or "SIGINT"
+    print(f"assay: stopped by {number}; run the same command again to go on", file=sys.stderr)
+    return getattr(stopped, "code", 130)
+
+
+def _answered(argv: list[str]) -> int:
+  """Runs the command and turns every fault into its code."""
   space = None
   try:
     flags.shadowed()
@@ -125,9 +139,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
   except Exception as error:
     return _fault(error, space)
-  except KeyboardInterrupt:
-    print("assay: stopped by SIGINT", file=sys.stderr)
-    return 130
 
 
 def _run(space, overrides: list[str]) -> int:
@@ -146,15 +157,12 @@ def _run(space, overrides: list[str]) -> int:
 
 
 def _fault(error: Exception, space) -> int:
-  """Every way to fail: the user's mistake, a signal, the disk, or our own fault."""
+  """Every way to fail: the user's mistake, the disk, or our own fault."""
   from configs.errors import Refused as ConfigRefused
 
   if isinstance(error, Refused | ConfigRefused):
     print(f"assay: {_line(error)}", file=sys.stderr)
     return 2
-  if type(error).__name__ == "Interrupted":
-    print(f"assay: stopped by {error}; run the same command again to go on", file=sys.stderr)
-    return getattr(error, "code", 130)
   if isinstance(error, OSError) and error.filename:
     print(f"assay: {error.filename}: {error.strerror}; free the disk or choose another --workdir=", file=sys.stderr)
     return 2

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import math
 import re
 import statistics
@@ -173,36 +172,64 @@ def fingerprint(rows: Sequence[Mapping[str, Any]], claims: Sequence[Claim], tier
 
 def drawn(root: Path, fingerprint: str) -> Path | None:
   """The report that lies in a workdir already, where it shows the very same."""
-  path, data = root / "report.html", root / "report.json"
-  if not path.exists() or not data.exists():
-    return None
   try:
-    held = json.loads(data.read_text(encoding="utf-8"))
-  except ValueError:
-    return None  # spoiled: it is written again
-  return path if isinstance(held, dict) and held.get("fingerprint") == fingerprint else None
+    held = stored(root)
+  except FileNotFoundError:
+    return None
+  except atomic.Damaged as damage:
+    print(f"warning: the report of {root} is damaged ({damage}); it is drawn again", file=sys.stderr)
+    return None
+  return root / "report.html" if held.get("fingerprint") == fingerprint else None
+
+
+def stored(root: Path) -> dict[str, Any]:
+  """The data of a workdir's report, once data and page are proved to be what was written, and of one another.
+
+  Raises FileNotFoundError where one of them is missing, Damaged where one was changed.
+  """
+  held = atomic.read_sealed(root / "report.json")
+  try:
+    page = atomic.sha256(atomic.read_bytes(root / "report.html"))
+  except atomic.Damaged as damage:
+    raise atomic.Damaged(f"report.html: {damage}") from damage
+  if page != held.get("page"):
+    raise atomic.Damaged("report.html is not the page that was drawn")
+  return held
 
 
 def write(root: Path, report: Report, fingerprint: str = "") -> Path:
   """report.html, and report.json from which `assay report` draws it again."""
   from experiments.report import build
 
-  atomic.write_json(root / "report.json", {**dataclasses.asdict(report), "fingerprint": fingerprint})
-  path = root / "report.html"
-  atomic.write_text(path, build.html(report))
+  path, page = root / "report.html", build.html(report)
+  atomic.write_text(path, page)
+  data = dataclasses.asdict(report)
+  atomic.write_sealed(
+    root / "report.json", {**data, "schema": 1, "fingerprint": fingerprint, "page": atomic.sha256(page)}
+  )
   return path
 
 
 def read(root: Path) -> Report:
-  """The stored report data of a workdir."""
-  data = ledger.numbers(json.loads((root / "report.json").read_text()))
-  data.pop("fingerprint", None)
-  studies = [
-    StudyPlot(**(study | {"arms": [ArmData(**arm) for arm in study["arms"]]})) for study in data.pop("studies")
-  ]
-  comparisons = [Comparison(**entry) for entry in data.pop("comparisons")]
-  outcomes = [Outcome(**entry) for entry in data.pop("outcomes")]
-  return Report(**data, studies=studies, comparisons=comparisons, outcomes=outcomes)
+  """The stored report data of a workdir. Raises FileNotFoundError, or Damaged when it is not what was written."""
+  data = ledger.numbers(atomic.read_sealed(root / "report.json"))
+  for name in ("schema", "fingerprint", "page"):
+    data.pop(name, None)
+  try:
+    studies = [
+      StudyPlot(**(study | {"arms": [ArmData(**arm) for arm in study["arms"]]})) for study in data.pop("studies")
+    ]
+    comparisons = [Comparison(**entry) for entry in data.pop("comparisons")]
+    outcomes = [Outcome(**entry) for entry in data.pop("outcomes")]
+    return Report(**data, studies=studies, comparisons=comparisons, outcomes=outcomes)
+  except (KeyError, TypeError) as error:
+    raise atomic.Damaged("another version of the report's data") from error
+
+
+def redraw(root: Path) -> Path:
+  """Draws the page of a workdir's report again from its data."""
+  mark = atomic.read_sealed(root / "report.json").get("fingerprint", "")
+  return write(root, read(root), mark)
 
 
 def show(table) -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from experiments import atomic, brief, examine, measured, readings
 from experiments.cohorts import Pack, digest
 from experiments.store import Store, number
 from model import build
+from model.errors import Refused
 from train import checkpoint, sanity
 from train.generate import rehearse
 from train.loop import Curves, fit
@@ -79,12 +80,12 @@ def run(
   folder = store.cohort(pack.key) / "checkpoints"
   if all(store.result(key) is not None for key in pack.keys):
     shutil.rmtree(folder, ignore_errors=True)  # what has ended and is asked for again was made by other code or data
-  start, before = _resume(cohort.whole, pack, folder, warn, makers)
+  start, before = _resumed(cohort.whole, pack, folder, warn, makers)
   curves: Curves = [list(curve) for curve in start[1]] if start else [[] for _ in pack.keys]
   for key, config, curve in zip(pack.keys, pack.configs, curves, strict=True):
     (store.trial(key) / "result.json").unlink(missing_ok=True)  # of other code: it goes with its curve
     store.begin(key, config, curve)
-  _register(store, pack, makers)
+  _register(store, pack)
 
   def on_rows(new):
     for key, rows in zip(pack.keys, new, strict=True):
@@ -92,7 +93,7 @@ def run(
     progress(int(new[0][-1]["step"]))
 
   def save(state, curves):
-    extra = {"curves": curves, "seconds": before + time.monotonic() - started}
+    extra = {"curves": curves, "seconds": before + time.monotonic() - started, "makers": makers}
     checkpoint.save(folder, int(state.step[0]), state, extra)
 
   fitted = fit(
@@ -114,7 +115,7 @@ def run(
     config = pack.configs[index]
     times = {"seconds": seconds / len(pack.keys), "step_seconds": fitted.step_seconds}
     found = measured.result(cohort, config, fitted, index)
-    store.finish(key, fitted.curves[index], {**found, **stamps[index], **times})
+    store.finish(key, config, fitted.curves[index], {**found, **stamps[index], **times})
   if not keep:
     store.forget_cohort(pack.key)
   return True
@@ -123,9 +124,7 @@ def run(
 def fail(store: Store, pack: Pack, cause: str, stamp: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
   """Records that the pack's trials failed, and why; the next command tries them again."""
   for key, config in zip(pack.keys, pack.configs, strict=True):
-    store.begin(key, config, store.curve(key))
-    result = {"schema": 1, "status": "failed", "cause": cause, "steps": 0, "measures": {}, "seconds": 0.0}
-    atomic.write_json(store.trial(key) / "result.json", {**result, **stamp(config)})
+    store.fail(key, config, cause, stamp(config))
 
 
 def restore(store: Store, pack: Pack, cohort: Cohort, warn: Callable[[str], None]):
@@ -134,35 +133,34 @@ def restore(store: Store, pack: Pack, cohort: Cohort, warn: Callable[[str], None
   return (start[0], cohort.whole.members(pack.configs)) if start else None
 
 
-def _resume(whole: Ensemble, pack: Pack, folder: Path, warn, makers: Sequence[str] | None = None):
-  """The state and curves that a pack was left with, and its seconds; nothing where other code or data left them.
+def _resumed(whole: Ensemble, pack: Pack, folder: Path, warn, makers: list[str]):
+  """As `_resume`; where no checkpoint can be used, they go and the trials start again."""
+  try:
+    return _resume(whole, pack, folder, warn, makers)
+  except Refused as fault:
+    warn(f"{str(fault).partition(';')[0]}; it will run again")
+    shutil.rmtree(folder, ignore_errors=True)
+    return None, 0.0
 
-  makers: digests of today's code and data, one per member; None: whatever left them.
+
+def _resume(whole: Ensemble, pack: Pack, folder: Path, warn, makers: list[str] | None = None):
+  """State and curves of the newest whole checkpoint, and its seconds. Raises Refused for one of other code or data.
+
+  makers: digests of today's code and data, one per member; None: whatever left it.
   """
-  if makers is not None and folder.exists() and _makers(folder.parent) != list(makers):
-    warn(f"{folder} was left by other code or data; the training begins anew")
-    shutil.rmtree(folder)
-  if not folder.exists():
+  if checkpoint.latest(folder) is None:
     return None, 0.0
   like = jax.eval_shape(lambda: whole.init(pack.configs))
   tree, extra = checkpoint.restore(folder, like, warn=warn)
+  if makers is not None and extra.get("makers") != makers:
+    raise Refused(f"the checkpoint in {folder} was made by other code or data; start again")
   curves = [[{name: number(value) for name, value in row.items()} for row in rows] for rows in extra["curves"]]
   return (tree, curves), float(extra["seconds"])
 
 
-def _makers(folder: Path) -> list[str] | None:
-  """The digest of the code and data that each member of a pack was last trained by; None where it is not said."""
-  try:
-    members = json.loads((folder / "members.json").read_text(encoding="utf-8"))
-    return members.get("made_by")
-  except (OSError, ValueError, AttributeError):
-    return None  # as good as unknown: the training begins anew
-
-
-def _register(store: Store, pack: Pack, makers: Sequence[str]) -> None:
+def _register(store: Store, pack: Pack) -> None:
   folder = store.cohort(pack.key)
   folder.mkdir(parents=True, exist_ok=True)
-  members = {"schema": 1, "cohort": pack.cohort, "trials": list(pack.keys), "made_by": list(makers)}
-  atomic.write_json(folder / "members.json", members)
+  atomic.write_sealed(folder / "members.json", {"schema": 1, "cohort": pack.cohort, "trials": list(pack.keys)})
   with (folder / "log.txt").open("a") as log:
-    log.write(f"{len(pack.keys)} members from step {len(store.curve(pack.keys[0]))}\n")
+    log.write(f"{len(pack.keys)} members from step {len(store.written(pack.keys[0]))}\n")

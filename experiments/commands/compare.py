@@ -7,7 +7,6 @@ from typing import Any
 
 from configs import override
 from experiments import compare, corpora, flags, ledger, outcome, scales, study
-from experiments.cohorts import digest
 from experiments.progress import Progress
 from experiments.report import Comparison, Report, methods
 from experiments.runner import Options, Runner
@@ -27,7 +26,7 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   if warning := compare.warning(space.seeds):
     print(warning, file=sys.stderr)
   root = flags.workdir(space.workdir, "compare", space.config)
-  identity = {"command": "compare", "card": space.config, "arms": digest(configs)[:16], "metric": space.metric}
+  identity = {"command": "compare", "card": space.config}
   with opened(root, identity) as store, Progress(f"compare on {space.config}") as progress:
     with Runner(
       store, Options(jobs=space.jobs, profile=space.profile, keep_stale=space.keep_stale), progress

@@ -18,7 +18,7 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   from experiments import ledger, outcome, reproduce
   from experiments.progress import Progress
   from experiments.runner import Options, Runner
-  from experiments.store import opened
+  from experiments.store import opened, told
 
   reproduce.ready(claims, space.tier)
   root = flags.workdir(space.workdir, "reproduce", "claims")
@@ -26,7 +26,12 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   with opened(root, {"command": "reproduce", "for": "claims"}) as store, Progress("reproduce") as progress:
     with Runner(store, options, progress) as runner:
       found = reproduce.run(claims, space.tier, runner)
-    ledger.write(root / "ledger.jsonl", ledger.combine(ledger.read(root / "ledger.jsonl"), found.rows))
+    held, faults = ledger.salvage(root / "ledger.jsonl")
+    if faults:
+      lost = {f"ledger.jsonl:{line}": damage for line, damage in faults.items()}
+      print(f"warning: {told('rows', lost, 'be made again when their claims are asked for')}", file=sys.stderr)
+      store.set_aside(root / "ledger.jsonl")
+    ledger.write(root / "ledger.jsonl", ledger.combine(held, found.rows))
     seconds = time.monotonic() - started
     mark = outcome.fingerprint(found.rows, claims, space.tier)
     report = outcome.drawn(root, mark)

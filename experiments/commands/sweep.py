@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 from experiments import corpora, flags, outcome, sweep
-from experiments.cohorts import digest
 from experiments.progress import Progress
 from experiments.report import Report, methods
 from experiments.runner import Options, Runner
@@ -26,7 +25,7 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   if space.seeds < 2:
     print("1 seed tells no spread: no interval is shown; --seeds=3 or more gives one", file=sys.stderr)
   root = flags.workdir(space.workdir, "sweep", space.config)
-  identity = {"command": "sweep", "card": space.config, "points": digest(named)[:16]}
+  identity = {"command": "sweep", "card": space.config}
   options = Options(jobs=space.jobs, profile=space.profile, keep_stale=space.keep_stale)
   with opened(root, identity) as store, Progress(f"sweep {space.config}") as progress:
     with Runner(store, options, progress) as runner:

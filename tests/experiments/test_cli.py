@@ -125,9 +125,15 @@ def test_sweep_and_its_report(tmp_path):
   Path(document["report"]).unlink()
   assert assay("report", tmp_path / "work").returncode == 0
   assert Path(document["report"]).read_text() == first
-  other = assay("sweep", *SWEEP[:-1], "optim.lr=5e-3,6e-3", work)
+  grown = assay("sweep", *SWEEP[:-1], "optim.lr=1e-3,2e-2", "--seeds=3", work, "--json")
+  assert grown.returncode == 0, grown.stderr
+  document = json.loads(grown.stdout)
+  assert [point["point"] for point in document["points"]] == ["lr=1e-3", "lr=2e-2"]
+  trials = document["trials"]
+  assert (trials["planned"], trials["stored"], trials["ran"]) == (6, 2, 4)  # only what is missing
+  other = assay("compare", "attention=dot", "attention=additive", *SWEEP[:-2], work)
   assert other.returncode == 2
-  assert "belongs to" in other.stderr
+  assert "belongs to `assay sweep` on card recall; received `assay compare`" in other.stderr
 
 
 def test_what_only_building_the_model_can_refuse_leaves_nothing(tmp_path):
