@@ -1,4 +1,8 @@
-"""Every key of a configuration with its meaning and unit; cards start from here and change what they ask about."""
+"""Every key of a configuration with its meaning and unit; cards start from here and change what they ask about.
+
+A key that has no effect on what is built, such as the warm-up of a constant rate, is refused when the user sets it; the
+rules stand in configs/effect.py.
+"""
 
 from typing import Any
 

@@ -160,6 +160,8 @@ def _layers(flat: Flat) -> Iterator[tuple[str, str]]:
     yield "model.wiring.order", "with model.feedforward.kind=none: attention stands alone"
   if kind in TRANSFORMERS and flat["model.wiring.norm"] == "none":
     yield "model.wiring.eps", "with model.wiring.norm=none"
+  if flat["model.position.kind"] in ("shaw", "xl") and flat["model.depth"] == 1:
+    yield "model.position.shared", "with model.depth=1, where one layer has nobody to share with"
   has_out = attends(flat) and "o" in str(flat["model.projections"])
   if not has_out and (kind in RECURRENT or (kind in TRANSFORMERS and feedforward == "none")):
     yield "model.init.out_gain", "where no sublayer has a last matrix"
@@ -186,8 +188,6 @@ def _task(flat: Flat) -> Iterator[tuple[str, str]]:
   defines = slots.told("tasks", kind).get("defines")
   if defines is not None and "judge" not in defines:
     yield "eval.judge", f"with task.kind={kind}, which decodes nothing"
-  if kind == "g2p" and not flat["eval.judge"]:
-    yield "task.judge_words", "with eval.judge=false"
   if kind == "markov" and not flat["task.sequences"]:
     yield "task.table", "with task.sequences=0: every row is fresh"
 

@@ -31,6 +31,9 @@ def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, list
 
   Raises Refused for a flag that nobody knows, with a suggestion.
   """
+  for text in argv:
+    if "\0" in text:
+      raise Refused(f"argument {text!r:.200} holds the character NUL, which no name and no number has; leave it out")
   overrides = [text.removeprefix("--config.") for text in argv if text.startswith("--config.")]
   rest = [text for text in argv if not text.startswith("--config.")]
   for text in overrides:
@@ -59,6 +62,14 @@ def subparser(parser: Parser, name: str | None) -> argparse.ArgumentParser:
     if isinstance(action, argparse._SubParsersAction) and name in action.choices:
       return action.choices[name]
   return parser
+
+
+def whole(text: str) -> int:
+  """Argparse type: a whole number."""
+  try:
+    return values.parse(text, "int")
+  except ValueError as error:
+    raise argparse.ArgumentTypeError(f"{text!r} is no whole number; {error}") from None
 
 
 def positive(text: str) -> int:

@@ -238,7 +238,7 @@ def _subject_of(cohort, config, fitted):
   """What the tree gives its probes to look at; older trees make it in pack.py."""
   for name in ("measured", "pack"):
     with contextlib.suppress(ImportError, AttributeError):
-      return getattr(importlib.import_module(f"experiments.{name}"), "subject")(cohort, config, fitted, 0)
+      return importlib.import_module(f"experiments.{name}").subject(cohort, config, fitted, 0)
   raise RuntimeError("this tree makes no subject of probes")
 
 

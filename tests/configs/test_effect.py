@@ -61,6 +61,7 @@ OTHER = {  # a value that differs from the default
   "model.memory": 1,
   "model.position.ahead": 3.0,
   "model.position.kind": "learned",
+  "model.position.shared": True,
   "model.projections": "qkv",
   "model.reads": "after",
   "model.segment": 2,
@@ -120,6 +121,10 @@ BASES = {
     "model.attention.anchors": (0,),
     **COPY,
   },
+  "shaw": {"model.position.kind": "shaw"},
+  "xl": {"model.position.kind": "xl"},
+  "shaw in two layers": {"model.position.kind": "shaw", "model.depth": 2},
+  "xl in two layers": {"model.position.kind": "xl", "model.depth": 2},
   "sgd": {"optim.kind": "sgd"},
   "adamw": {"optim.kind": "adamw", "optim.weight_decay": 0.1},
   "adamw without decay": {"optim.kind": "adamw"},
@@ -135,6 +140,8 @@ EFFECTS = {  # base: keys that are tried one by one
   "bigbird": "model.attention.",
   "fixed": "model.attention.",
   "rnn with lags": "model.cell.",
+  "shaw in two layers": "model.position.",
+  "xl in two layers": "model.position.",
   "adamw": "optim.",
   "exponential": "optim.",
   "inverse_sqrt": "optim.",
@@ -217,7 +224,7 @@ def _updates(optim):
   )
   rates = schedule(hyper, steps)(jnp.arange(steps))
   params = {"a": jnp.arange(3.0), "b": jnp.ones((2, 2))}
-  rule = optimizer(config["optim"], hyper, steps)
+  rule = optimizer(config["optim"], hyper, steps, {"a": False, "b": True})
   found, state = [np.asarray(rates)], rule.init(params)
   for scale in (1.0, -0.2, 3.0):
     updates, state = rule.update(jax.tree.map(lambda p, scale=scale: scale * (p + 1), params), state, params)

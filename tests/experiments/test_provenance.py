@@ -7,11 +7,7 @@ from configs.errors import Refused
 from experiments import cli, compare, sweep
 from experiments.claim import Trial
 from experiments.claims import catalog
-
-HARMLESS = {  # studies whose tier shares a key that nothing reads there: decoding is left to the tier long
-  ("g2p-heads", "quick"): "task.judge_words",
-  ("g2p-score", "quick"): "task.judge_words",
-}
+from model.errors import Refused as MineRefused
 
 
 def test_a_value_that_is_there_anyway_may_be_set_again():
@@ -59,8 +55,7 @@ def test_every_arm_of_our_claims_differs_in_what_has_an_effect():
   for study in studies():
     for tier, shared in study.tiers.items():
       arms = [override.load(study.card, own, shared=shared) for own in study.arms_at(tier).values()]
-      told = {key: value for key, value in shared.items() if key != HARMLESS.get((study.name, tier))}
-      override.refuse_idle_shared(study.card, told, arms)
+      override.refuse_idle_shared(study.card, shared, arms)
 
 
 def test_the_command_names_a_users_file_by_its_absolute_path(tmp_path, monkeypatch):
@@ -72,3 +67,29 @@ def test_the_command_names_a_users_file_by_its_absolute_path(tmp_path, monkeypat
   for given in ("mine.py", "./mine.py", "recall", "hedas"):
     cli.main(["train", f"--config={given}"])
   assert seen == [str(tmp_path.resolve() / "mine.py")] * 2 + ["recall", "hedas"]
+
+
+@pytest.mark.parametrize(
+  ("arms", "tiers", "said"),
+  [
+    (
+      {"a": {}, "b": {"model.heads": 8}},
+      {"quick": {"model.kind": "rnn"}},
+      r"arms\['b'\].*model\.heads=8 has no effect",
+    ),
+    (
+      {"a": {}, "b": {"optim.clip": 2.0}},
+      {"quick": {"model.cell.kind": "gru"}},
+      r"tiers.*model\.cell\.kind=gru has no",
+    ),
+  ],
+)
+def test_a_claim_file_is_told_what_has_no_effect(arms, tiers, said, tmp_path):
+  (tmp_path / "mine.py").write_text(f"""
+from experiments.claim import Claim, Study, Trial, greater
+STUDY = Study(name="tiny", card="recall", metric="auc", arms={arms!r}, tiers={tiers!r})
+CLAIMS = (Claim(id="MINE-TINY", document="extension", place="extension", statement="One is better.",
+  nature="empirical", evidence="trial", measure="mean accuracy", experiment=Trial(STUDY, greater("a", "b", 0.1))),)
+""")
+  with pytest.raises(MineRefused, match=said):
+    catalog.select([str(tmp_path / "mine.py")])

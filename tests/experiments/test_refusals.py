@@ -482,6 +482,30 @@ ledger merge
 ledger merge absent
 ledger merge file
 ledger merge '$NUL'
+check
+check ''
+check absent
+check file
+check foreign
+check $NUL
+check foreign --repair=yes
+replicate NOPE-1
+replicate --first_seed=0
+replicate --first_seed=1e2
+replicate --draw=0
+replicate --draw_seed=x
+replicate --draw_seed=1_0
+replicate --tier=tiny
+train --config=recall --keep_stale --rerun=stale
+compare attention=dot attention=additive --config=recall --better=up
+compare attention=dot attention=additive --config=recall --metric=acuracy
+compare attention=dot attention=additive --config=recall --metric=
+compare attention=dot attention=additive --config=recall --lrs=1e-3,1e-3
+compare attention=dot attention=additive --config=recall --config.optim.lr=1e-3
+compare optim.lr=1e-3 optim.lr=1e-2 --config=recall
+compare seed=1 seed=2 --config=recall
+sweep --config=recall --axis seed=1,2
+sweep --config=recall --axis optim.lr=1e-3,0.001
 explain
 explain ''
 explain MECH-999
