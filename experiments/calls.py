@@ -1,4 +1,7 @@
-"""Checks and benches: functions that a worker runs, their samples stored under the hash of the code behind them."""
+"""Checks and benches: functions that a worker runs, their samples stored under the hash of the code behind them.
+
+One is named "module.function", or with numbers and texts as arguments: "module.function(first=0, count=25)".
+"""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -19,7 +22,7 @@ Samples = dict[str, list[float]]
 
 def files(evidence: Check | Bench) -> list[str]:
   """The files that the function's result depends on, relative to the repository."""
-  module = evidence.run.rsplit(".", 1)[0].replace(".", "/")
+  module = evidence.run.partition("(")[0].rsplit(".", 1)[0].replace(".", "/")
   return list(_files(f"{PREFIX[type(evidence)].replace('.', '/')}/{module}.py"))
 
 

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from experiments import atomic, digest
 from experiments.claim import Claim
@@ -13,6 +13,7 @@ from model.errors import Refused
 
 SCHEMA = 1
 DIGITS = 10  # significant digits kept: the last bits of a sum differ between processors
+QUOTES = "'\""
 MARKS = ("<!-- ledger digest begin -->", "<!-- ledger digest end -->")
 
 Row = dict[str, Any]
@@ -37,13 +38,18 @@ def arm(
   lr_on_edge: bool = False,
   diverged: int = 0,
   stalled: int = 0,
+  within: tuple[float, float] | None = None,
 ) -> Row:
-  """One entry of a row's `arms`: mean and 95 % interval of its reporting seeds, with how many failed."""
+  """One entry of a row's `arms`: mean and 95 % interval of its reporting seeds, with how many failed.
+
+  `within` is the range of the measure, which no interval leaves.
+  """
   from experiments import stats  # scipy, which the command line must not wait for
 
   usable = len(values) > 0 and not any(math.isnan(x) for x in values) and not {math.inf, -math.inf} <= set(values)
   mean = math.fsum(values) / len(values) if usable else math.nan
-  ci = stats.interval(values, 0.025)[:2] if usable else (math.nan, math.nan)
+  found = stats.interval(values, 0.025) if usable else stats.Interval(math.nan, math.nan, "none")
+  ci = (stats.within(found, *within) if within and usable else found)[:2]
   return {
     "name": name,
     "lr": lr,
@@ -71,6 +77,7 @@ def row(
   data_sha256: Mapping[str, str] | None = None,
   trials: Iterable[str] = (),
   stale: bool = False,
+  look: Mapping[str, Any] | None = None,
   versions: Mapping[str, str] | None = None,
   run: Mapping[str, object] | None = None,
 ) -> Row:
@@ -101,6 +108,7 @@ def row(
     "data_sha256": dict(data_sha256 or {}),
     "trials": sorted(trials),
     "stale": stale,
+    "look": dict(look) if look else None,
     "versions": dict(versions or {}),
     "run": dict(run or {}),
   }
@@ -198,25 +206,37 @@ def write(path: Path, rows: Iterable[Mapping]) -> None:
 def combine(old: Iterable[Mapping], new: Iterable[Mapping]) -> list[Row]:
   """New rows take the place of old ones with their key; another config for a key is one more configuration tried.
 
-  An untested row never displaces a verdict, and goes once its claim has one at any tier.
+  An untested row never displaces a verdict, and goes once its claim has one at any tier. An early look never displaces
+  a later one at the same seeds by the same code.
   """
   rows = {key(r): dict(r) for r in old}
   for fresh in new:
     held = rows.get(key(fresh))
-    if held and fresh["verdict"] == "untested" != held["verdict"]:
+    if held and (fresh["verdict"] == "untested" != held["verdict"] or _looked_less(fresh, held)):
       continue
     tried = fresh["configs_tried"]
     if held:
       tried = max(tried, held["configs_tried"] + (held["config_sha256"] != fresh["config_sha256"]))
-    rows[key(fresh)] = {**fresh, "configs_tried": tried}
+    kept = {"replications": held["replications"]} if held and "replications" in held else {}
+    rows[key(fresh)] = {**kept, **fresh, "configs_tried": tried}
   decided = {r["id"] for r in rows.values() if r["verdict"] != "untested"}
   return sorted((r for r in rows.values() if r["verdict"] != "untested" or r["id"] not in decided), key=key)
 
 
+def _looked_less(fresh: Mapping, held: Mapping) -> bool:
+  """Whether `held` is the same row at a later look."""
+  numbers = [(row.get("look") or {}).get("number", 1) for row in (fresh, held)]
+  return numbers[0] < numbers[1] and all(fresh[name] == held[name] for name in ("config_sha256", "code_sha256"))
+
+
 def merge(workdir: Path, path: Path | None = None) -> list[Row]:
-  """Merge WORKDIR/ledger.jsonl into the committed file and return all its rows."""
+  """Merge WORKDIR/ledger.jsonl, and what WORKDIR/replications.jsonl says of rows, into the committed file."""
+  from experiments import replication
+
   path = path or committed()
   rows = combine(read(path), read(workdir / "ledger.jsonl", old=False))
+  again = {key(r): r for r in read(workdir / "replications.jsonl", old=False)}
+  rows = [replication.with_entry(r, replication.entry(r, again[key(r)])) if key(r) in again else r for r in rows]
   write(path, rows)
   return rows
 
@@ -234,11 +254,10 @@ def check(
   ids: Iterable[str],
   *,
   path: Path | None = None,
-  base: Path | None = None,
   page: tuple[Path, Render] | None = None,
   readme: tuple[Path, Render] | None = None,
 ) -> list[str]:
-  """What is wrong with the committed ledger, one line each; [] when nothing is.
+  """What is wrong with the committed ledger, one line each; [] when nothing is. Whether rows are stale: see `stale`.
 
   `ids`: every claim that must have a row. `page` and `readme`: a file and the function that renders it, or its digest,
   from the rows; both are compared byte for byte.
@@ -254,9 +273,6 @@ def check(
   found += [f"{claim}: a row in {path.name}, but no such claim" for claim in sorted(present - wanted)]
   if text != dumps(rows):
     found.append(f"{path.name} is not in its canonical form: run `assay ledger render`")
-  known: dict[tuple[str, ...], str] = {}
-  for entry in rows:
-    found += _stale(entry, base or digest.root(), known)
   if page and (not page[0].exists() or page[0].read_text(encoding="utf-8") != page[1](rows)):
     found.append(f"{page[0].name} is out of date: run `assay ledger render`")
   if readme:
@@ -266,17 +282,58 @@ def check(
   return found
 
 
-def _stale(entry: Row, base: Path, known: dict[tuple[str, ...], str]) -> list[str]:
-  """Whether the row's code has changed since; `known` keeps digests, as many rows share their files."""
-  name = "/".join(key(entry))
+class Stamp(Protocol):
+  """What a row would be stamped with if it were made today."""
+
+  @property
+  def files(self) -> Sequence[str]: ...
+  @property
+  def config_sha256(self) -> str: ...
+  @property
+  def trials(self) -> Sequence[str]: ...
+
+
+def stale(
+  rows: Iterable[Row], now: Callable[[Row], Stamp | None] = lambda row: None, base: Path | None = None
+) -> dict[tuple[str, str, str], str]:
+  """Rows that today's code or claims would not stamp so, by key, and why.
+
+  `now(row)` says what they would stamp it with; None for a row of no claim of ours, KeyError for one whose claim has
+  lost what the row is of. Without it only the files that a row names are looked at.
+  """
+  known: dict[tuple[str, ...], str] = {}
+  reasons = ((key(entry), _stale(entry, base or digest.root(), now, known)) for entry in rows)
+  return {name: reason for name, reason in reasons if reason}
+
+
+def _stale(entry: Row, base: Path, now: Callable[[Row], Stamp | None], known: dict[tuple[str, ...], str]) -> str:
+  """Why the row is stale, "" when it is not; `known` keeps digests, as many rows share their files."""
   if entry["verdict"] == "untested":
-    return []
+    return ""
   if entry["stale"]:
-    return [f"{name}: built from stale trials; run it again with --rerun=stale"]
+    return "built from stale trials"
   files = tuple(entry["code_files"])
   gone = [file for file in files if not (base / file).is_file()]
   if gone:
-    return [f"{name}: its code is gone ({', '.join(gone)}); run it again"]
+    return f"its code is gone ({', '.join(gone)})"
   if files not in known:
     known[files] = digest.code_sha256(files, base)
-  return [] if known[files] == entry["code_sha256"] else [f"{name}: its code has changed; run it again"]
+  if known[files] != entry["code_sha256"]:
+    return "its code has changed"
+  try:
+    wanted = now(entry)
+  except KeyError as missing:
+    return f"its claim has changed: no {str(missing).strip(QUOTES)} any more"
+  return _told_apart(entry, wanted) if wanted else ""
+
+
+def _told_apart(entry: Row, wanted: Stamp) -> str:
+  """In what the row's stamp is not today's."""
+  beside = sorted(set(wanted.files) - set(entry["code_files"]))
+  if beside:
+    return f"its digest leaves out {', '.join(beside)}"
+  if list(wanted.files) != entry["code_files"]:
+    return f"it no longer uses {', '.join(sorted(set(entry['code_files']) - set(wanted.files)))}"
+  if list(wanted.trials) != entry["trials"]:
+    return "the configs or the data of its trials have changed"
+  return "its claim has changed" if wanted.config_sha256 != entry["config_sha256"] else ""

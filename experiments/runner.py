@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments import stamp
 from experiments.cohorts import Pack, packs
 from experiments.progress import Progress
 from experiments.signals import Interrupted, caught
@@ -34,12 +35,14 @@ Keep = Callable[[str, dict[str, list[float]]], None]  # what is done with a func
 
 @dataclasses.dataclass
 class Options:
-  """How to run: number of workers (0 = one per core), whether final checkpoints stay, a folder for profiles."""
+  """How to run: number of workers (0 = one per core), whether final checkpoints stay, a folder for profiles, and
+  whether results that other code made are kept, marked stale, or (the default) run again.
+  """
 
   jobs: int = 0
   keep: bool = False
   profile: str = ""
-  rerun_stale: bool = False
+  keep_stale: bool = False
 
 
 class Worker:
@@ -96,6 +99,7 @@ class Runner:
     self.signal: int = 0
     self.statuses: dict[str, str] = {}
     self.ran: set[str] = set()
+    self.stale: set[str] = set()  # trials that other code made: kept with keep_stale, else run again
     self.crashes: dict[tuple[str, str], str] = {}  # by cohort and cause: the trial that failed first
     self.stopped: dict[str, str] = {}  # by cohort: why the rest of it does not run
     self._caught = contextlib.ExitStack()
@@ -115,6 +119,7 @@ class Runner:
           worker.process.wait(timeout=10)
         except subprocess.TimeoutExpired:
           worker.process.kill()
+    stamp.forget()
     if self.signal and kind is None:  # it came when all was done
       raise Interrupted(self.signal)
 
@@ -129,14 +134,20 @@ class Runner:
     self.inbox.put((None, {"event": "signal"}))
 
   def trials(self, points: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Results of these trials (key -> resolved config), running those that are not stored."""
-    stored = {key: result for key in points if (result := self._stored(key, points[key])) is not None}
+    """Results of these trials (key -> resolved config), running those that are not stored.
+
+    What other code or data made is run again, or kept with "stale": True; either way it is told.
+    """
+    stored = self._stored(points)
     if damage := self.store.heal():
       self.progress.warn(damage)
     missing = {key: config for key, config in points.items() if key not in stored}
     if missing:
+      codes = {
+        key: stamp.code(config)["code_sha256"] for key, config in missing.items()
+      }  # before any worker imports it
       self._start(len(missing))
-      requests = [self._request(pack) for pack in packs(missing, self._width())]
+      requests = [self._request(pack, codes) for pack in packs(missing, self._width())]
       self.progress.plan(sum(config["train"]["steps"] for config in missing.values()))
       self._work(requests)
       self.ran |= set(missing)
@@ -165,20 +176,25 @@ class Runner:
       self.progress.plan(sum(CALL_STEPS[prefix] for prefix, _ in names))
       self._work([{"kind": "call", "prefix": prefix, "name": name} for prefix, name in names], keep)
 
-  def _stored(self, key: str, config: Mapping[str, Any]) -> dict[str, Any] | None:
-    result = self.store.result(key)
-    if result is not None and self.options.rerun_stale:
-      from experiments import stamp
-
-      if result.get("code_sha256") != stamp.code(config)["code_sha256"]:
-        return None
-    return result
+  def _stored(self, points: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The stored results that stand, by key."""
+    found = {key: result for key in points if (result := self.store.result(key)) is not None}
+    changes = {key: names for key, result in found.items() if (names := stamp.changed(points[key], result))}
+    if not changes:
+      return found
+    if new := {key: names for key, names in changes.items() if key not in self.stale}:
+      self.progress.warn(_told(new, self.options.keep_stale))
+    self.stale |= changes.keys()
+    if self.options.keep_stale:
+      return {key: result | {"stale": True} if key in changes else result for key, result in found.items()}
+    return {key: result for key, result in found.items() if key not in changes}
 
   def _width(self) -> int:
     return 1 if self.backend["device"] == "cpu" else VMAP_WIDTH
 
-  def _request(self, pack: Pack) -> dict[str, Any]:
-    return {"kind": "pack", "cohort": pack.cohort, "keys": list(pack.keys), "configs": list(pack.configs)}
+  def _request(self, pack: Pack, codes: Mapping[str, str]) -> dict[str, Any]:
+    members = {"keys": list(pack.keys), "configs": list(pack.configs), "code": [codes[key] for key in pack.keys]}
+    return {"kind": "pack", "cohort": pack.cohort, **members}
 
   def _start(self, tasks: int) -> None:
     """Starts workers up to the number of jobs; the first one tells which device there is."""
@@ -325,6 +341,15 @@ class Runner:
     request = None if self.signal else self.turns.take(worker)
     if request is not None:
       worker.send(request)
+
+
+def _told(changes: Mapping[str, list[str]], kept: bool) -> str:
+  """One line on what other code made."""
+  files = sorted({name for names in changes.values() for name in names})
+  shown = ", ".join(files[:6]) + (f" and {len(files) - 6} more" if len(files) > 6 else "")
+  trials = f"{len(changes)} trials were" if len(changes) > 1 else "1 trial was"
+  done = "kept, marked stale" if kept else "run again (--keep_stale keeps what is stored)"
+  return f"{trials} made by other code and {done}: {shown} changed"
 
 
 def _ending(code: int) -> str:

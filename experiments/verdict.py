@@ -7,6 +7,7 @@ else was run.
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from experiments.claim import Check, Citation, Claim
 
@@ -21,7 +22,7 @@ def level(group_claims: Iterable[Claim]) -> float:
 
 def verdict(
   claim: Claim, samples: Mapping[str, Sequence[float]] | None, alpha: float, edge: bool = False
-) -> dict[str, object]:
+) -> dict[str, Any]:
   """Decide a claim: {"verdict", "condition", "reason", "tests"}.
 
   `samples` None (or a claim without an experiment) is `untested`. `edge`: the best learning rate of an arm still lies
@@ -67,6 +68,7 @@ def _figures(result) -> str:
   held = f"margin {_number(result.minimum_effect)}" if result.rule == "TOST" else _number(result.minimum_effect)
   figures = f"{name}: effect {_number(result.effect)}"
   where = f"n = {result.n}, one-sided level {_number(result.alpha)}"
+  where += ", by Student's t: too few for the exact test" if result.rule == "T" else ""
   low, high = (_number(bound) for bound in result.bound)
   if result.rule == "TOST":
     relation = {"above": "inside", "below": "outside"}.get(result.outcome, "neither inside nor outside")

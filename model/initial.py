@@ -3,7 +3,9 @@
 Schemes: LeCun 1998 (Var 1/in), Glorot & Bengio 2010 (Var 2/(in+out)), torch.nn.Linear (U ±1/√in), GPT-2 (N 0.02²).
 """
 
+import functools
 import math
+import re
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,8 +17,15 @@ from flax import nnx
 from model.errors import Refused
 
 ROLES = ("query", "key", "value", "out", "kernel", "orthogonal", "readout", "embedding", "position", "bias", "gain")
+# Not matrices or tables of them: added numbers, factors, and vectors that a head's features are multiplied with.
+VECTORS = ("bias", "gain", "readout")
 SCHEMES = ("lecun", "glorot", "torch", "gpt2")
 DEFAULTS = {"kind": "lecun", "qk": "", "gain": 1.0, "qk_gain": 1.0, "out_gain": 1.0}
+
+# Attributes that were renamed: their path today -> the path by whose name they are drawn, so that a new name does not
+# change what every model starts from. `*` stands for one part of a path, `**` for any number of them, none too:
+#   {"**/attention/queries": "**/attention/query"} draws encoder/layers/0/attention/queries as .../attention/query.
+ALIASES: dict[str, str] = {}
 
 
 class Dial(nnx.Variable):
@@ -70,11 +79,22 @@ def draw(abstract_params: nnx.State, key: jax.Array, init: Mapping | None = None
   def leaf(path, variable):
     return _value(_by_path(key, path), variable.shape, variable.get_metadata("role"), _fans(variable), init)
 
-  return nnx.from_flat_state({path: leaf(path, variable) for path, variable in nnx.to_flat_state(abstract_params)})
+  flat = nnx.to_flat_state(abstract_params)
+  _check_apart([path for path, _ in flat])
+  return nnx.from_flat_state({path: leaf(path, variable) for path, variable in flat})
+
+
+def matrices(abstract_params: nnx.State) -> nnx.State:
+  """True for every parameter that is a matrix or a table by its role, False for biases, gains and readout vectors.
+
+  The role counts, not the number of axes: biases of heads have two, and a head's readout has one for each head.
+  """
+  flat = nnx.to_flat_state(abstract_params)
+  return nnx.from_flat_state({path: variable.get_metadata("role") not in VECTORS for path, variable in flat})
 
 
 def dials(model) -> dict[str, float]:
-  """Path ("a/0/scale") and default of every dial; works on an abstract model."""
+  """Path ("a/0/scale", the one before a renaming) and default of every dial; works on an abstract model."""
   return {name: given for _, name, given in _dials(model)}
 
 
@@ -106,13 +126,46 @@ def realize(build: Callable[[], nnx.Module], seed: Any = 0, init: Mapping | None
   return nnx.merge(graphdef, draw(params, key, init), settings(abstract, values, key))
 
 
+def drawn_as(path: str, aliases: Mapping[str, str] | None = None) -> str:
+  """The path that names a variable's draws: its own, or the one that ALIASES (or `aliases`) give for it."""
+  for today, before in (ALIASES if aliases is None else aliases).items():
+    match = _pattern(today).fullmatch(path)
+    if match:
+      fill = iter(match.groups(default="")).__next__
+      return "".join(fill() if part in ("**/", "*") else part for part in _parts(before))
+  return path
+
+
+@functools.lru_cache(maxsize=256)
+def _pattern(alias: str) -> re.Pattern:
+  """The paths that an alias is for, its wildcards as groups."""
+  words = {"**/": "((?:[^/]+/)*)", "*": "([^/]+)"}
+  return re.compile("".join(words.get(part, re.escape(part)) for part in _parts(alias)))
+
+
+def _parts(alias: str) -> list[str]:
+  return re.split(r"(\*\*/|\*)", alias)
+
+
+def _check_apart(paths) -> None:
+  """Refuses an alias that would draw two parameters of one model alike."""
+  names = [_name(path) for path in paths]
+  twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else ()
+  if twice:
+    raise Refused(f"two parameters are drawn as {twice[0]}: an entry of ALIASES leads to a path that is in use")
+
+
+def _name(path) -> str:
+  return drawn_as("/".join(map(str, path)))
+
+
 def _by_path(key, path):
-  return jax.random.fold_in(key, zlib.crc32("/".join(map(str, path)).encode()))
+  return jax.random.fold_in(key, zlib.crc32(_name(path).encode()))
 
 
 def _dials(model):
   flat = nnx.to_flat_state(nnx.state(model, Dial))
-  return [(path, "/".join(map(str, path)), dial.get_metadata("given")) for path, dial in flat]
+  return [(path, _name(path), dial.get_metadata("given")) for path, dial in flat]
 
 
 def _fans(variable) -> tuple[int | None, int | None]:

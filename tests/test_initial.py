@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from experiments import lowering
+from model import initial
 from model.errors import Refused
 from model.initial import Dial, dial, dials, draw, key_of, param, realize, seed, settings
 
@@ -173,3 +175,73 @@ def test_seeds_depend_on_path_run_and_period_alone():
   assert key() == key(step=7) == key(step=7)
   assert key(period=5) == key(step=4, period=5) != key(step=5, period=5)
   assert len({key(), key(run=1), key(name="other"), key(step=5, period=5)}) == 4
+
+
+class Renamed(nnx.Module):
+  """`Layer` after someone found better names."""
+
+  def __init__(self):
+    self.question = param((IN, OUT), "query", fan_in=IN, fan_out=OUT)
+    self.value = param((IN, OUT), "value", fan_in=IN, fan_out=OUT)
+    self.factor = dial(0.25)
+
+
+class Named(nnx.Module):
+  def __init__(self):
+    self.query = param((IN, OUT), "query", fan_in=IN, fan_out=OUT)
+    self.value = param((IN, OUT), "value", fan_in=IN, fan_out=OUT)
+    self.scale = dial(0.25)
+
+
+def program(build):
+  """What initialization is lowered to, without names."""
+  abstract = nnx.eval_shape(build)
+  key = jax.random.key(3)
+  lowered = jax.jit(lambda: (draw(nnx.state(abstract, nnx.Param), key), settings(abstract))).lower()
+  return lowering._text(lowered)
+
+
+def nested(layer):
+  class Nest(nnx.Module):
+    def __init__(self):
+      self.layers = nnx.List([layer(), layer()])
+
+  return Nest
+
+
+def test_a_renamed_attribute_is_drawn_as_before_by_its_alias(monkeypatch):
+  before = program(nested(Named))
+  assert program(nested(Renamed)) != before
+  monkeypatch.setattr(initial, "ALIASES", {"**/question": "**/query", "layers/*/factor": "layers/*/scale"})
+  assert program(nested(Renamed)) == before
+  old, new = (realize(nested(layer), seed=3) for layer in (Named, Renamed))
+  for one, other in zip(old.layers, new.layers, strict=True):
+    np.testing.assert_array_equal(one.query[...], other.question[...])
+    np.testing.assert_array_equal(one.value[...], other.value[...])
+  assert dials(new) == dials(old) == {"layers/0/scale": 0.25, "layers/1/scale": 0.25}
+  assert settings(new, {"layers/1/scale": 2.0})["layers"][1]["factor"][...] == 2.0
+
+
+@pytest.mark.parametrize(
+  ("path", "aliases", "drawn_as"),
+  [
+    ("a/b", {}, "a/b"),
+    ("a/b", {"a/b": "c"}, "c"),
+    ("a/bc", {"a/b": "c"}, "a/bc"),
+    ("encoder/layers/3/cross/queries", {"**/cross/queries": "**/cross/query"}, "encoder/layers/3/cross/query"),
+    ("queries", {"**/queries": "**/query"}, "query"),
+    ("my_queries", {"**/queries": "**/query"}, "my_queries"),
+    ("a/7/b/8", {"a/*/b/*": "x/*/*"}, "x/7/8"),
+    ("a/7/b", {"a/*": "x/*"}, "a/7/b"),
+    ("a.b", {"a?b": "c"}, "a.b"),
+    ("b", {"b": "c", "*": "d"}, "c"),
+  ],
+)
+def test_an_alias_stands_for_the_paths_it_spells(path, aliases, drawn_as):
+  assert initial.drawn_as(path, aliases) == drawn_as
+
+
+def test_an_alias_may_not_make_two_parameters_equal(monkeypatch):
+  monkeypatch.setattr(initial, "ALIASES", {"**/value": "**/query"})
+  with pytest.raises(Refused, match="layers/0/query"):
+    realize(nested(Named))

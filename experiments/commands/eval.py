@@ -16,11 +16,15 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   """Loss, accuracy, slices and, where the task has one, the judge's metrics on the chosen split."""
   root = Path(space.workdir)
   key, config = _trained(root)
-  from experiments import pack
+  from experiments import pack, stamp
   from experiments.cohorts import Pack, cohort_key
   from train import evaluation
 
   store = Store(root)
+  result = store.result(key)
+  changed = stamp.changed(config, result) if result else []
+  if changed:
+    print(f"warning: the model was trained by other code: {', '.join(changed)} changed since", file=sys.stderr)
   one = Pack(cohort_key(config), (key,), (config,))
   cohort = pack.prepare(config)
   kept = pack.restore(store, one, cohort, lambda text: print(f"warning: {text}", file=sys.stderr))
@@ -32,7 +36,7 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
     for name, value in measures.items():
       print(f"{name}: {value:.6g}")
   document = {"schema": 1, "workdir": str(root), "trial": key, "split": space.split, "step": int(state.step[0])}
-  return document | {"measures": measures}, 0
+  return document | {"stale": bool(changed), "measures": measures}, 0
 
 
 def _trained(root: Path) -> tuple[str, dict[str, Any]]:

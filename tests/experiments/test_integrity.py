@@ -204,7 +204,7 @@ DAMAGES = {
   "another schema": edit(lambda value: value.update(schema=2)),
   "a schema of text": edit(lambda value: value.update(schema="1")),
   "a key more": edit(lambda value: value.update(more=1)),
-  "no seal": edit(lambda value: {name: item for name, item in value.items() if name != "sha256"}),
+  "no seal": edit(lambda value: {name: item for name, item in value.items() if name != "sha256"} | {"tampered": 1}),
   "an empty seal": edit(lambda value: value.update(sha256="")),
   "a seal of another type": edit(lambda value: value.update(sha256=[1])),
   "a seal elsewhere": edit(lambda value: {"value": value}),

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def row(base, id="HEAD-1", tier="small", device="cpu", **options):
 def test_a_row_has_the_keys_of_its_schema(base):
   entry = row(base, run={"seconds": 1.5})
   expected = """schema id tier device nature verdict condition reason arms tests seeds configs_tried config_sha256
-  code_sha256 code_files data_sha256 trials stale versions run"""
+  code_sha256 code_files data_sha256 trials stale look versions run"""
   assert set(entry) == set(expected.split())
   assert set(entry["arms"][0]) == {"name", "lr", "lr_on_edge", "n", "mean", "ci", "diverged", "stalled"}
   contract = {"name", "rule", "n", "effect", "ci", "ci_level", "p", "alpha", "minimum_effect", "passed"}
@@ -145,22 +146,45 @@ def consistent(base):
   (base / "LEDGER.md").write_text("1 rows\n")
   (base / "README.md").write_text(ledger.with_digest(f"# Us\n{ledger.MARKS[0]}{ledger.MARKS[1]}\nEnd.\n", "1 rows"))
   pages = {"page": (base / "LEDGER.md", rendered), "readme": (base / "README.md", rendered)}
-  return lambda ids=("HEAD-1",): ledger.check(ids, path=path, base=base, **pages)
+  return lambda ids=("HEAD-1",): ledger.check(ids, path=path, **pages)
 
 
-def test_a_consistent_ledger_has_no_differences(consistent, base):
-  assert consistent() == []
+@pytest.fixture
+def stale(base):
+  """Why the one row of the ledger is stale."""
+  return lambda now=lambda row: None: list(ledger.stale(ledger.read(base / "ledger.jsonl"), now, base).values())
+
+
+def test_a_consistent_ledger_has_no_differences(consistent, stale, base):
+  assert consistent() == stale() == []
   (base / CODE).write_text('"""Only words."""\nx = 1\n')
-  assert consistent() == []
+  assert consistent() == stale() == []
 
 
-def test_each_difference_is_found(consistent, base):
+def test_each_difference_is_found(consistent, stale, base):
   assert consistent(("HEAD-1", "HEAD-2")) == ["HEAD-2: no row in ledger.jsonl"]
   assert any("no such claim" in line for line in consistent(()))
   (base / CODE).write_text("x = 2\n")
-  assert consistent() == ["HEAD-1/small/cpu: its code has changed; run it again"]
+  assert stale() == ["its code has changed"]
   (base / CODE).unlink()
-  assert "its code is gone" in consistent()[0]
+  assert "its code is gone" in stale()[0]
+
+
+def test_a_row_is_stale_when_its_digest_leaves_out_what_its_trials_use(consistent, stale):
+  now = SimpleNamespace(files=(CODE,), trials=(), config_sha256="")
+  assert stale(lambda row: now) == []
+  for change, told in (
+    ({"files": (CODE, "model/recurrent.py")}, "its digest leaves out model/recurrent.py"),
+    ({"files": ()}, f"it no longer uses {CODE}"),
+    ({"trials": ("ab",)}, "the configs or the data of its trials have changed"),
+    ({"config_sha256": "ab"}, "its claim has changed"),
+  ):
+    assert stale(lambda row, change=change: SimpleNamespace(**{**vars(now), **change})) == [told]
+
+  def lost(row):
+    raise KeyError("tier small")
+
+  assert stale(lost) == ["its claim has changed: no tier small any more"]
 
 
 def test_pages_out_of_date_are_found(consistent, base):
@@ -171,10 +195,10 @@ def test_pages_out_of_date_are_found(consistent, base):
     ledger.with_digest("# Us\n", "1 rows")
 
 
-def test_stale_trials_and_hand_edits_are_found(consistent, base):
+def test_stale_trials_and_hand_edits_are_found(consistent, stale, base):
   path = base / "ledger.jsonl"
   ledger.write(path, [row(base, stale=True)])
-  assert consistent() == ["HEAD-1/small/cpu: built from stale trials; run it again with --rerun=stale"]
+  assert stale() == ["built from stale trials"]
   for was, becomes in (('"stale":true', '"stale":false'), ('"stale":true', '"stale": true'), ('"sha256"', '"sha257"')):
     ledger.write(path, [row(base, stale=True), row(base, tier="quick")])
     path.write_text(path.read_text().replace(was, becomes, 1))

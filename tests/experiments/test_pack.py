@@ -20,7 +20,7 @@ def cohort():
 def run(root, cohort, code="a", stop=lambda: False):
   """Whether the pack ended, the steps that were run, and what was told."""
   steps, told = [], []
-  stamp = lambda config: {"code_sha256": code}  # noqa: E731
+  stamp = lambda config: {"code_sha256": code, "data_sha256": {}}  # noqa: E731
   ended = pack.run(Store(root), ONE, cohort, stamp=stamp, stop=stop, progress=steps.append, warn=told.append)
   return ended, steps, told
 

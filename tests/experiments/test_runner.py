@@ -23,6 +23,7 @@ WORKER = """
 import json, os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
+from experiments import stamp
 from experiments.store import Store
 tell = lambda **event: print(json.dumps(event), flush=True)
 root, behaviour = Path(sys.argv[1]), json.loads(Path({plan!r}).read_text())
@@ -52,6 +53,7 @@ for line in sys.stdin:
     tell(event="failed", keys=[key], cause=cause)
     continue
   result = {{"schema": 1, "status": "done", "cause": None, "steps": 8, "measures": {{"loss": 1.0}}, "seconds": 0.0}}
+  result |= stamp.code(config)
   Store(root).begin(key, config, [])
   Store(root).finish(key, config, [], result)
   tell(event="done", keys=[key])

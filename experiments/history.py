@@ -1,0 +1,94 @@
+"""The repository's history as evidence: which commit held which file, and a copy of an old tree to run in."""
+
+import functools
+import io
+import json
+import subprocess
+import tarfile
+from pathlib import Path
+
+from experiments import sources
+from model.errors import Refused
+
+LEDGER = "experiments/ledger.jsonl"
+
+
+class History:
+  """Commits of the repository at `base`, newest first."""
+
+  def __init__(self, base: Path):
+    self.base = base
+    self._blobs: dict[str, dict[str, str]] = {}
+    self._readings: dict[tuple[str, str], sources.Source] = {}
+
+  @functools.cached_property
+  def commits(self) -> tuple[str, ...]:
+    """All commits that led to HEAD, newest first. Refused where there is no repository."""
+    return tuple(self._git("rev-list", "HEAD").decode().split())
+
+  def commit(self, name: str) -> str:
+    """The full name of a commit that someone gave by tag, branch or the beginning of its hash."""
+    try:
+      return self._git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").decode().strip()
+    except Refused:
+      raise Refused(f"--since={name} is no commit of this repository; give a hash, a tag or a branch") from None
+
+  def blobs(self, commit: str) -> dict[str, str]:
+    """Path -> blob of every file of a commit."""
+    if commit not in self._blobs:
+      listed = self._git("ls-tree", "-r", "-z", "--full-tree", commit).decode().split("\0")
+      entries = [line.partition("\t") for line in listed if line]
+      self._blobs[commit] = {path: head.split()[2] for head, _, path in entries}
+    return self._blobs[commit]
+
+  def reading(self, commit: str, path: str) -> sources.Source | None:
+    """The file of that commit as today's `sources` reads it; None where it has none. SyntaxError for no Python."""
+    blob = self.blobs(commit).get(path)
+    if blob is None:
+      return None
+    if (blob, path) not in self._readings:
+      self._readings[blob, path] = sources.parse(self._git("cat-file", "blob", blob), path)
+    return self._readings[blob, path]
+
+  def text(self, commit: str, path: str) -> bytes | None:
+    """The bytes of a file of that commit; None where it has none."""
+    blob = self.blobs(commit).get(path)
+    return None if blob is None else self._git("cat-file", "blob", blob)
+
+  @functools.cached_property
+  def rows(self) -> list[tuple[int, dict[tuple[str, str, str], str]]]:
+    """Of each commit that touched the ledger, newest first: its place in `commits`, and every row's code digest."""
+    found = []
+    places = {commit: place for place, commit in enumerate(self.commits)}
+    for commit in self._git("rev-list", "HEAD", "--", LEDGER).decode().split():
+      held = {}
+      for line in (self.text(commit, LEDGER) or b"").decode().splitlines():
+        row = json.loads(line)
+        held[row["id"], row["tier"], row["device"]] = row.get("code_sha256", "")
+      found.append((places[commit], held))
+    return found
+
+  def committed(self, key: tuple[str, str, str], code_sha256: str) -> int:
+    """The place in `commits` of the oldest commit since which the row has stood with this digest; 0 where it is new."""
+    place = 0
+    for at, held in self.rows:
+      if held.get(key) != code_sha256:
+        break
+      place = at
+    return place
+
+  def copy(self, commit: str, folder: Path) -> None:
+    """Writes the tree of a commit into a new folder, outside of the repository: git need not know or clean it up."""
+    packed = self._git("archive", "--format=tar", commit)
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+      archive.extractall(folder, filter="data")
+
+  def _git(self, *arguments: str) -> bytes:
+    try:
+      done = subprocess.run(["git", "-C", str(self.base), *arguments], capture_output=True, check=False)
+    except FileNotFoundError:
+      raise Refused("`assay ledger prove` needs git, which is not installed") from None
+    if done.returncode:
+      told = " ".join(done.stderr.decode(errors="replace").split())[:200]
+      raise Refused(f"`assay ledger prove` needs the history of the repository at {self.base}: git said: {told}")
+    return done.stdout
