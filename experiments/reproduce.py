@@ -79,7 +79,8 @@ def _look(claim: Claim, look: looks.Look, done: study.Finished) -> Seen:
   decided = verdict.verdict(claim, done.samples(wanted), look.level, edge=any(arm.on_edge for arm in arms))
   decided["tests"] = _kept_in_range(decided["tests"], claim.experiment.test, done)
   if not look.can_decide and any(test["rule"] == "T" for test in decided["tests"]):
-    decided |= {**_OPEN, "reason": f"{look.n} seeds are too few for an exact test at the level {look.level:.2g}."}
+    few = f"{look.n} seeds are too few for an exact test at the level {look.level:.2g}"
+    decided |= {**_OPEN, "reason": f"{few}; {decided['reason']}"}
   if look.number > 1 or decided["verdict"] == "inconclusive":
     decided["reason"] += f" Look {look.number} of {look.of}."
   return Seen(look, done, decided)

@@ -4,12 +4,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from experiments import ledger, reproduce, study
+from experiments import ledger, looks, reproduce, study
 from experiments.claim import All, Claim, Contrast, Trial, greater
 from model.errors import Refused
 from tests.experiments.test_study import Crashing, plan
 
-RUNNER = SimpleNamespace(backend={"device": "cpu", "device_name": "x"})
+OPTIONS = SimpleNamespace(keep_stale=False)
+RUNNER = SimpleNamespace(backend={"device": "cpu", "device_name": "x"}, stale=set(), options=OPTIONS)
 
 
 def claim(test, **more):
@@ -18,8 +19,10 @@ def claim(test, **more):
 
 
 def row(one, crash=lambda config: False, measure=lambda config: {"auc": 0.5, "initial_loss": 3.0}):
-  done = study.run([(one.experiment.study, "quick")], Crashing(measure, crash))[0]
-  return reproduce._trial_row(one, "quick", 0.05, "", done, RUNNER)
+  plan = one.experiment.study
+  done = study.run([(plan, "quick")], Crashing(measure, crash))[0]
+  look = next(looks.schedule(len(plan.reporting), 0.05))
+  return reproduce._trial_row(one, "quick", "", reproduce._look(one, look, done), RUNNER)
 
 
 @pytest.mark.parametrize(
