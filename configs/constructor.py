@@ -84,7 +84,7 @@ def refusal(found: Found, given: Mapping[str, object], scheme: Scheme | None = N
   except _Refusal as refused:
     return " ".join(str(refused).split())
   except (_Unknown, _Return, RecursionError):
-    pass
+    return None  # it does not say so where it can be read
   return None
 
 

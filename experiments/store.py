@@ -276,10 +276,9 @@ def _lock(root: Path):
     handle = (root / "lock").open("a")
     try:
       fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      if os.fstat(handle.fileno()).st_ino == os.stat(root / "lock").st_ino:
-        return handle
-    except FileNotFoundError:
-      pass  # removed by its holder: make it anew
+      with contextlib.suppress(FileNotFoundError):  # removed by its holder: it is made anew
+        if os.fstat(handle.fileno()).st_ino == os.stat(root / "lock").st_ino:
+          return handle
     except OSError as error:
       handle.close()
       raise Refused(

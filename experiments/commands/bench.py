@@ -20,7 +20,7 @@ from experiments.bench import timing
 from experiments.progress import Progress
 from model.errors import Refused
 
-COMMON = ("command", "json", "workdir", "name")
+COMMON = ("command", "argv", "json", "workdir", "name")
 
 
 def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from configs import override
 from experiments import corpora, digest, sources, stamp
 from model import build
 from model.errors import Refused
@@ -218,7 +219,8 @@ def test_the_model_of_a_trial_is_in_its_digest(kind):
 
 
 def test_recurrent_code_belongs_to_recurrent_models():
-  assert "model/recurrent.py" in used(model__kind="rnn")
+  recurrent = override.resolve(override.load("recall", {"model.kind": "rnn"}))
+  assert "model/recurrent.py" in digest.files_in_use(recurrent)
   assert "model/recurrent.py" not in used()
 
 

@@ -45,7 +45,7 @@ def stored(root, changes):
     points[key] = config
     result = {"schema": 1, "status": "done", "cause": None, "steps": 2, "measures": {"auc": 0.5}, "seconds": 0.0}
     store.begin(key, config, [])
-    store.finish(key, CURVE, {**result, **stamp.code(config), **change})
+    store.finish(key, config, CURVE, {**result, **stamp.code(config), **change})
   return store, points
 
 
@@ -139,7 +139,7 @@ def test_a_training_that_other_code_began_is_begun_again(tmp_path):
   assert not told
   assert run("new", lambda: True) == (False, [2])
   assert len(told) == 1
-  assert "left by other code" in told[0]
+  assert "made by other code" in told[0]
   assert run("new", lambda: False, keep=True) == (True, [4, 6, 8])
   first = result(store, "k")
   assert run("newer", lambda: False, keep=True) == (True, [2, 4, 6, 8])  # never from the state that was kept
@@ -154,7 +154,7 @@ def test_an_old_result_goes_before_its_curve_is_written_over(tmp_path):
   config = tiny()
   store = Store(tmp_path)
   store.begin("k", config, [])
-  store.finish("k", CURVE, {"schema": 1, "status": "done", "measures": {}, "code_sha256": "old"})
+  store.finish("k", config, CURVE, {"schema": 1, "status": "done", "measures": {}, "code_sha256": "old"})
   one = Pack("c", ("k",), (config,))
   made = {"code_sha256": "new"}
   assert not pack.run(store, one, pack.prepare(config), stamp=lambda config: made, stop=lambda: True)

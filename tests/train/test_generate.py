@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from configs import override
+from configs.errors import Refused as ConfigRefused
 from experiments import pack
 from experiments.cohorts import Pack
 from model import build
@@ -53,14 +54,14 @@ def test_a_worker_rehearses_before_it_trains():
   config, cohort = whole(task, **TABLE)
   assert config["eval"]["judge"]
   with pytest.raises(Refused, match=r"position\.length"):
-    pack.run(None, Pack("", ("",), (config,)), pack.Cohort(task, cohort, None, {}), stamp=dict)  # pyright: ignore
+    pack.run(None, Pack("", ("",), (config,)), pack.Cohort(task, cohort, None, {}, {}), stamp=dict)  # pyright: ignore
 
 
 def test_a_model_that_cannot_decode_is_refused_before_training():
   task = Echo(2, 2)
   task.vocabulary = Vocabulary((6,), 5)
-  with pytest.raises(Refused, match="kind=gpt"):
-    rehearse(whole(task, kind="bert")[1], "test")
+  with pytest.raises(ConfigRefused, match="kind=bert does not fit"):
+    whole(task, kind="bert")
 
 
 def test_a_rehearsal_computes_nothing_and_takes_no_offence():
