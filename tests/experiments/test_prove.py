@@ -367,6 +367,18 @@ def test_tests_may_gain_fields_at_their_defaults_and_nothing_else():
   assert first_in_tests(test, {**test, "is": "Other"})
 
 
+def test_what_a_bench_names_has_standard_models():
+  from configs import override
+
+  for claim in catalog.all_claims():
+    if claim.evidence == "bench" and claim.experiment:
+      found = today.standards(claim.experiment)
+      assert found
+      for settings in found.values():
+        override.load("recall", settings)
+  assert {"dot", "additive, by blocks"} <= today.standards(catalog.by_id("ADD-1").experiment).keys()
+
+
 def test_a_bench_is_of_what_it_names():
   held = {claim.id: today.files(claim, "small") for claim in map(catalog.by_id, ("ADD-1", "RNN-1", "HEAD-17"))}
   assert {"experiments/bench/score.py", "model/attention/additive.py", "model/attention/dot.py"} <= set(held["ADD-1"])
@@ -385,7 +397,7 @@ class Past:
   def reading(self, commit, path):
     return sum(commit >= turn for turn in self.turns)
 
-  def committed(self, key, code_sha256):
+  def committed(self, row):
     return self.place
 
 
