@@ -1,4 +1,8 @@
-"""Every key of a configuration with its meaning and unit; cards start from here and change what they ask about."""
+"""Every key of a configuration with its meaning and unit; cards start from here and change what they ask about.
+
+A key that has no effect on what is built, such as the warm-up of a constant rate, is refused when the user sets it; the
+rules stand in configs/effect.py.
+"""
 
 from typing import Any
 
@@ -58,6 +62,7 @@ def model() -> Any:
   options.wiring.norm = "pre"  # where layer normalization stands: pre, post or none
   options.wiring.residual = True  # add the sublayer's input to its output
   options.wiring.order = "af"  # sublayers: a attention, f feed-forward, p both in parallel; repeated over the layers
+  options.wiring.eps = 1e-6  # added to the variance in every layer normalization, above 0; PyTorch has 1e-5
   options.attention = ConfigDict({"kind": "dot"})  # the mechanism and its own options (model/attention/<kind>.py)
   options.position = ConfigDict({"kind": "none"})  # how order is told (model/position/<kind>.py)
   options.feedforward = ConfigDict({"kind": "relu"})  # the sublayer after attention (model/feedforward/<kind>.py)
@@ -74,7 +79,7 @@ def model() -> Any:
 def optim() -> Any:
   """The optimizer's options."""
   options: Any = ConfigDict()
-  options.kind = "adam"  # adam, adamw (decays matrices) or sgd (momentum 0.9)
+  options.kind = "adam"  # adam, adamw (decays matrices and tables) or sgd (momentum 0.9)
   options.lr = 1e-2  # peak learning rate
   options.b1 = 0.9  # decay of Adam's mean of gradients
   options.b2 = 0.98  # decay of Adam's mean of squares

@@ -1,9 +1,10 @@
 """The rules that every configuration obeys; each is refused in one line, before anything is compiled or written."""
 
+import ast
 import functools
 from collections.abc import Iterator, Mapping
 
-from configs import base, slots
+from configs import base, effect, slots, source
 from configs.errors import Refused
 from configs.values import conform, describe, type_of
 
@@ -80,7 +81,10 @@ def schema(config: Mapping) -> dict[str, str]:
     kind = _at(config, slot).get("kind")
     if not isinstance(kind, str):
       raise Refused(f"{slot}.kind={kind!r} must be a word; allowed: {', '.join(slots.kinds(family))} or file.py:Class")
-    options = slots.options(family, kind)
+    try:
+      options = slots.options(family, kind)
+    except Refused as error:
+      raise Refused(slots.about(slot, error)) from None
     types.update({f"{slot}.{name}": option["type"] for name, option in options.items()})
   return types
 
@@ -128,7 +132,9 @@ def _base_types() -> Mapping[str, str]:
 
 def _complaints(flat: Mapping) -> Iterator[str]:
   for key, allowed in CHOICES.items():
-    if flat[key] not in allowed and not (key == "model.kind" and ":" in flat[key]):  # a user's own file.py:Class
+    if key == "model.kind" and ":" in flat[key]:
+      yield from _own_model_complaints(flat[key])
+    elif flat[key] not in allowed:
       words = ", ".join(one or '""' for one in allowed)
       yield f"{key}={flat[key]!r} is unknown: {slots.suggestion(str(flat[key]), allowed)}allowed: {words}"
   for key, low in AT_LEAST.items():
@@ -141,6 +147,19 @@ def _complaints(flat: Mapping) -> Iterator[str]:
   yield from _family_complaints(flat)
   yield from _run_complaints(flat)
   yield from _task_complaints(flat)
+  yield from _wiring_complaints(flat)
+  if effect.attends(flat) and ":" not in flat["model.kind"]:
+    yield from _projection_complaints(flat)
+    yield from _mechanism_complaints(flat)
+  yield from _constructor_complaints(flat)
+  yield from _probe_complaints(flat)
+
+
+def _own_model_complaints(kind: str) -> Iterator[str]:
+  try:
+    slots.own_model(kind)
+  except Refused as error:
+    yield slots.about("model", error)
 
 
 def _shape_complaints(flat: Mapping) -> Iterator[str]:
@@ -155,6 +174,8 @@ def _shape_complaints(flat: Mapping) -> Iterator[str]:
     yield f"model.kv_heads={kv_heads} does not divide model.heads={heads}; choose a divisor, or 0 for as many"
   if "q" in tie and kv_heads not in (0, heads):
     yield f"model.tie={tie} with kv_heads={kv_heads} and heads={heads}: sharing the query needs model.kv_heads=0"
+  if flat["model.wiring.eps"] <= 0:
+    yield f"model.wiring.eps={flat['model.wiring.eps']} lets a constant row divide by zero; allowed: above 0"
   if "v" in tie and value_dim not in (0, head_dim):
     yield f"model.tie={tie} with value_dim={value_dim} and head_dim={head_dim}: sharing values needs model.value_dim=0"
 
@@ -206,6 +227,179 @@ def _task_complaints(flat: Mapping) -> Iterator[str]:
     shown, keys = flat["task.pairs"] + flat.get("task.distractors", 0), flat["task.keys"]
     if shown > keys:
       yield f"task.keys={keys} is below pairs + distractors = {shown}, whose keys differ; allowed: {shown} or more"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What the model's parts refuse when they are built, told before anything is: in their words, from their sources.
+
+
+def _wiring_complaints(flat: Mapping) -> Iterator[str]:
+  """Rules of stacks and of the whole model."""
+  kind, order, depth = flat["model.kind"], flat["model.wiring.order"], flat["model.depth"]
+  if kind in effect.TRANSFORMERS:
+    layers = len(order) if set(order) == {"p"} else order.count("a")
+    if set(order) != {"p"} and (not layers or sorted(order) != sorted("af" * layers)):
+      yield f"model.wiring.order={order!r} must hold as many a as f, or p alone; allowed: such as af, fa, aaff or p"
+    elif depth % layers:
+      yield f"model.wiring.order={order!r} serves {layers} layers at a time; set model.depth={depth} to a multiple"
+    if kind == "seq2seq" and "p" in order:
+      yield f"model.wiring.order={order!r}: p has no place for cross-attention; allowed: af, fa or aaff"
+  if kind in effect.RECURRENT and flat["model.direction"] != "forward" and flat["model.width"] % 2:
+    yield (
+      f"model.width={flat['model.width']} cannot be shared by two directions; set an even width, "
+      "or model.direction=forward"
+    )
+  reads_source = slots.told("tasks", flat["task.kind"]).get("source")
+  if kind in MODELS and reads_source is not None and reads_source != ("seq2seq" in kind):
+    fit = " or ".join(f"model.kind={one}" for one in MODELS if ("seq2seq" in one) == reads_source)
+    has = "a source sequence" if reads_source else "no source sequence"
+    yield f"model.kind={kind} does not fit task.kind={flat['task.kind']}, which has {has}; set {fit}"
+
+
+def _projection_complaints(flat: Mapping) -> Iterator[str]:
+  """A projection that is left out must have nothing to do: its input is as wide as its output, and it is not shared."""
+  projections, width, tie = flat["model.projections"], flat["model.width"], _tie(flat)
+  heads, kv_heads, head_dim, value_dim = _sizes(flat)
+  if projections != "".join(letter for letter in "qkvo" if letter in projections):
+    yield (
+      f"model.projections={projections!r} is no choice of the letters qkvo in this order; allowed: such as qkvo or qk"
+    )
+  missing = [letter for letter in "qkvo" if letter not in projections]
+  spans = {"q": heads * head_dim, "k": kv_heads * head_dim, "v": kv_heads * value_dim, "o": heads * value_dim}
+  for letter in missing:
+    if spans[letter] != width:
+      yield (
+        f"model.projections={projections!r} leaves out {letter}, which maps model.width={width} to {spans[letter]}; "
+        "without it the two must be equal: set it to qkvo, or the sizes"
+      )
+  if tie != "none" and set(missing) & set("qkv"):
+    yield f"model.projections={projections!r} and tie={tie} contradict each other; set it to hold q, k and v"
+
+
+def _mechanism_complaints(flat: Mapping) -> Iterator[str]:
+  """What a mechanism does not support."""
+  if effect.looks_by_dot(flat):
+    return
+  kind, can = flat["model.attention.kind"], effect.supports(flat)
+  name = slots.told("attention", kind).get("class", kind)
+  heads, kv_heads, *_ = _sizes(flat)
+  if can.get("tied") and flat["model.tie"] == "kv":
+    yield f"{name} attention uses its queries as keys: model.tie=kv cannot be; allowed: none, qk or qkv"
+  if (can.get("tied") or not can.get("gqa", True)) and heads != kv_heads:
+    yield f"{name} attention needs as many keys as queries, not model.kv_heads={kv_heads}; set model.kv_heads=0"
+  if flat["model.block"] and not can.get("blockwise", True):
+    yield f"{name} attention does not work by blocks of keys: model.block={flat['model.block']}; set model.block=0"
+  yield from _rule_complaints(flat, name, can)
+  if flat["model.kind"] in effect.TRANSFORMERS:
+    hooks = slots.told("position", flat["model.position.kind"]).get("hooks") or ()
+    for hook in (hook for hook in slots.HOOKS if hook in hooks and not can.get(hook, True)):
+      yield (
+        f"{name} attention has no place for what model.position.kind={flat['model.position.kind']} positions "
+        f"{slots.HOOKS[hook]}; set model.attention.kind=dot, or positions none, sinusoidal or learned"
+      )
+
+
+def _rule_complaints(flat: Mapping, name: str, can: Mapping) -> Iterator[str]:
+  """Who sees whom."""
+  causal, both = can.get("causal", True), can.get("bidirectional", True)
+  able = " or ".join(word for word, is_able in (("causal", causal), ("both ways", both)) if is_able)
+  kind, ways = flat["model.kind"], flat["model.direction"] != "forward"
+  for key, plain in (("model.window", 0), ("model.itself", True), ("model.segment", 0)):
+    if kind in effect.TRANSFORMERS and flat[key] != plain and not can.get("rules", True):
+      value, plain = (str(one).lower() for one in (flat[key], plain))
+      yield f"{name} attention cannot look by {key}={value}; it looks {able}: set {key}={plain}"
+  if not causal and (kind in ("gpt", "seq2seq") or (kind == "rnn" and not ways)):
+    yield f"{name} attention cannot look causal, as model.kind={kind} does; it looks {able}: set another mechanism"
+  if not both and (kind in ("bert", "seq2seq") or (kind == "rnn" and ways)):
+    yield f"{name} attention cannot look both ways, as model.kind={kind} does; it looks {able}: set another mechanism"
+
+
+def _constructor_complaints(flat: Mapping) -> Iterator[str]:
+  """What the constructors of the chosen kinds refuse; of a user's own model it is not known which it will call."""
+  kind = flat["model.kind"]
+  heads, _, head_dim, _ = _sizes(flat)
+  two_ways = flat["model.direction"] != "forward"
+  given: dict[str, dict] = {"task": {}}
+  if kind in effect.TRANSFORMERS:
+    given["model.position"] = {"width": flat["model.width"], "heads": heads, "head_dim": head_dim}
+    given["model.feedforward"] = {"width": flat["model.width"]}
+  if kind in effect.RECURRENT:
+    hidden = flat["model.width"] // (2 if two_ways else 1)
+    given["model.cell"] = {"width": flat["model.width"], "hidden": hidden}
+  if kind in MODELS and effect.attends(flat) and not effect.looks_by_dot(flat):
+    given["model.attention"] = {"heads": heads, "head_dim": head_dim, "layer": 0}
+  hooks = frozenset()
+  if kind in effect.TRANSFORMERS:
+    hooks = slots.told("position", flat["model.position.kind"]).get("hooks")
+  for slot, passed in given.items():
+    options = {key.rpartition(".")[2]: value for key, value in flat.items() if key.rpartition(".")[0] == slot}
+    reason = slots.refusal(slots.SLOTS[slot], options.pop("kind"), passed | options, hooks)
+    if reason:
+      yield f"{slot}.kind={flat[f'{slot}.kind']}: {reason}" if slot.rpartition(".")[2] not in reason else reason
+
+
+def _sizes(flat: Mapping) -> tuple[int, int, int, int]:
+  """(heads, key heads, features of a head, of its values)."""
+  heads = flat["model.heads"]
+  head_dim = flat["model.head_dim"] or flat["model.width"] // heads
+  return heads, flat["model.kv_heads"] or heads, head_dim, flat["model.value_dim"] or head_dim
+
+
+def _tie(flat: Mapping) -> str:
+  """The tie in force: mechanisms whose keys are their queries bring their own."""
+  tied = effect.supports(flat).get("tied") and not effect.looks_by_dot(flat)
+  return "qk" if tied and flat["model.tie"] == "none" else flat["model.tie"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Probes: files of experiments/probes with a function `read`, whose calls tell what they need.
+
+
+@functools.cache
+def probes() -> Mapping[str, frozenset[str]]:
+  """The probes on disk, and what each of them calls ("look.places")."""
+  found = {}
+  for path in sorted((source.ROOT / "experiments" / "probes").glob("*.py")):
+    tree = source.tree_of(path)
+    if any(isinstance(node, ast.FunctionDef) and node.name == "read" for node in tree.body):
+      calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+      found[path.stem] = frozenset(ast.unparse(node.func) for node in calls)
+  return found
+
+
+def _probe_complaints(flat: Mapping) -> Iterator[str]:
+  """Probes that do not exist, or that could not read what is trained."""
+  for name in flat["probes"]:
+    if name not in probes():
+      yield f"probes={name} is no probe: {slots.suggestion(name, probes())}allowed: {', '.join(probes())}"
+      continue
+    calls, kind, task = probes()[name], flat["model.kind"], flat["task.kind"]
+    if kind in effect.RECURRENT and calls & {"look.places", "look.count"}:
+      yield f"probes={name} looks at a stack of attention layers, which model.kind={kind} has not; set no such probe"
+    if "look.record" in calls and not effect.attends(flat):
+      yield f"probes={name} looks at attention, which model.reads=none has not; set model.reads, or no such probe"
+    if "look.count" in calls and "o" not in flat["model.projections"]:
+      yield f"probes={name} silences heads by their output projection: set model.projections to hold o"
+    if "look.need_recall" in calls and ":" not in task and task != "recall":
+      yield f"probes={name} reads task.kind=recall only, not {task}; allowed: no such probe"
+    if name == "longer":
+      yield from _longer_complaints(flat)
+
+
+def _longer_complaints(flat: Mapping) -> Iterator[str]:
+  """The probe longer reads rows of up to 4 times the task's length."""
+  if "task.length" not in flat:
+    yield (
+      f"probes=longer needs a task with the option length, task.kind={flat['task.kind']} has none; "
+      "allowed: no such probe"
+    )
+    return
+  longest, table = 4 * flat["task.length"], flat.get("model.position.length")
+  if flat["model.kind"] in effect.TRANSFORMERS and table is not None and table < longest:
+    yield (
+      f"model.position.length={table} ends before the rows of {longest} that probe longer reads; "
+      f"allowed: {longest} or more"
+    )
 
 
 def _at(config: Mapping, path: str) -> Mapping:

@@ -3,52 +3,55 @@
 import copy
 import functools
 import importlib
-import importlib.util
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from configs import base, slots
+from configs import base, effect, slots
 from configs.check import check, flatten, schema, unknown
 from configs.errors import Refused
+from configs.userfile import call as guarded
+from configs.userfile import run as guarded_import
 from configs.values import conform, parse
 
+DEEPEST = 10  # sections within sections; a complete configuration has 3
+
 Overrides = Mapping[str, object] | Iterable[str]
+KINDS = ("model.kind", *(f"{slot}.kind" for slot in slots.SLOTS))  # keys that may name a file of the user's
 
 
-def load(name_or_path: str, overrides: Overrides = ()) -> ConfigDict:
-  """A checked configuration from a card of ours ("heads"), a path.py with get_config, or a run's config.json."""
-  config = apply(_read(str(name_or_path)), overrides)
+def load(name_or_path: str, overrides: Overrides = (), *, shared: Overrides = ()) -> ConfigDict:
+  """A checked configuration from a card of ours ("heads"), a path.py with get_config, or a run's config.json.
+
+  overrides: what the user sets for this configuration; a key that has no effect in it is refused (configs/effect.py).
+  shared: what the user sets for several at once, arms or points, and so without that rule: see `refuse_idle_shared`.
+  """
+  config = apply(_card(str(name_or_path)), overrides, shared=shared)
   check(config.to_dict())
   return config
 
 
-def apply(config: ConfigDict | Mapping, overrides: Overrides = ()) -> ConfigDict:
+def apply(config: ConfigDict | Mapping, overrides: Overrides = (), *, shared: Overrides = ()) -> ConfigDict:
   """A new configuration with overrides, given as texts "model.heads=4" or as {"model.heads": 4}.
 
   Every kind of a slot comes first: the slot is rebuilt from that kind's defaults and keeps what was chosen (values
-  other than the old kind's defaults) where both kinds have the option. Then the rest, checked for name and type.
+  other than the old kind's defaults) where both kinds have the option. Then the rest, checked for name and type, and
+  for having an effect; not so those of `shared`, over which the overrides go. A user's file gets its absolute path.
   Raises Refused in one line.
   """
   tree = complete(config)
-  pairs = _pairs(overrides)
-  kind_keys = {f"{slot}.kind": slot for slot in slots.SLOTS}
-  for key, value in pairs.items():
-    if key in kind_keys:
-      _change_kind(tree, kind_keys[key], value)
-  types = schema(tree)
-  for key, value in pairs.items():
-    if key in kind_keys:
-      continue
-    if key not in types:
-      if any(one.startswith(f"{key}.") for one in types):
-        inside = [one for one in types if one.startswith(f"{key}.")]
-        raise Refused(f"{key}={value!r} is a section, not a value; set one of {', '.join(inside)}")
-      raise Refused(unknown(key, value, types))
-    _put(tree, key, _typed(key, value, types[key]))
+  before, own = flatten(tree), _pairs(overrides)
+  _set(tree, _pairs(shared) | own)
+  effect.refuse_idle(flatten(tree), before, own)
   return ConfigDict(_fill(tree))
+
+
+def refuse_idle_shared(name_or_path: str, shared: Overrides, configs: Iterable[ConfigDict | Mapping]) -> None:
+  """Refuses what was set for several configurations alike, of one card, and has an effect in none of them."""
+  flats = [flatten(complete(config)) for config in configs]
+  effect.refuse_idle_everywhere(flats, flatten(_card(str(name_or_path))), _pairs(shared))
 
 
 def resolve(config: ConfigDict | Mapping) -> dict:
@@ -71,12 +74,20 @@ def complete(config: ConfigDict | Mapping) -> dict:
   """A plain deep copy in which missing keys have their defaults: of base.py, and of the kinds in the slots."""
   tree = config.to_dict() if isinstance(config, ConfigDict) else copy.deepcopy({**config})
   _fill_from(tree, _base(), "")
-  return _fill(tree)
+  return _fill(_located(tree))
 
 
 @functools.cache
 def _base() -> Mapping:
   return base.get_config().to_dict()
+
+
+def located(name_or_path: str) -> str:
+  """The name of a card as it is; of a file, or of a run's folder, its absolute path, links followed."""
+  name = str(name_or_path)
+  if name.endswith((".py", ".json")):
+    return str(slots.existing(name) or name)
+  return name if name in _cards() or not _is_stored(name) else str(Path(name).expanduser().resolve())
 
 
 def points(name_or_path: str) -> list[dict]:
@@ -87,7 +98,11 @@ def points(name_or_path: str) -> list[dict]:
   module = _module(name)
   if not callable(getattr(module, "sweep", None)):
     raise Refused(f"--config={name} has no sweep(); add one that returns a list of overrides, or give axes")
-  return _called(name, module.sweep)
+  found = _called(name, module.sweep)
+  if not isinstance(found, list | tuple) or not all(isinstance(point, Mapping) for point in found) or not found:
+    raise Refused(f"--config={name}: sweep() returned {found!r:.80}; allowed: a list of points {{dotted key: value}}")
+  beside = _beside(name)
+  return [{key: _at_home(key, value, beside) for key, value in point.items()} for point in found]
 
 
 def _pairs(overrides: Overrides) -> dict:
@@ -100,6 +115,56 @@ def _pairs(overrides: Overrides) -> dict:
       raise Refused(f"override {text!r} is not key=value; write for instance model.heads=4")
     pairs[key.strip()] = value.strip()
   return pairs
+
+
+def _set(tree: dict, pairs: Mapping) -> None:
+  """Writes pairs into a complete tree, kinds first."""
+  kind_keys = {f"{slot}.kind": slot for slot in slots.SLOTS}
+  for key, value in pairs.items():
+    if key in kind_keys:
+      _change_kind(tree, kind_keys[key], _at_home(key, value, None))
+  types = schema(tree)
+  for key, value in pairs.items():
+    if key in kind_keys:
+      continue
+    if key not in types:
+      if any(one.startswith(f"{key}.") for one in types):
+        inside = [one for one in types if one.startswith(f"{key}.")]
+        raise Refused(f"{key}={value!r} is a section, not a value; set one of {', '.join(inside)}")
+      raise Refused(unknown(key, value, types))
+    _put(tree, key, _typed(key, _at_home(key, value, None), types[key]))
+
+
+def _located(tree: dict, beside: Path | None = None) -> dict:
+  """Gives every kind of a user's, path/to/mine.py:Mine, its absolute path: workers run in other folders."""
+  for key in KINDS:
+    parent, _, name = key.rpartition(".")
+    node = _peek(tree, parent)
+    if isinstance(node, dict) and name in node:
+      node[name] = _at_home(key, node[name], beside)
+  return tree
+
+
+def _at_home(key: str, value, beside: Path | None):
+  """A value as it is, but for the file of a kind: from the current folder, else from the folder `beside`."""
+  if key not in KINDS or not isinstance(value, str):
+    return value
+  try:
+    return slots.located(value, beside)
+  except Refused as error:
+    raise Refused(slots.about(key.removesuffix(".kind"), error)) from None
+
+
+def _beside(name: str) -> Path | None:
+  """The folder of a card or of a stored run that is a file."""
+  path = slots.existing(name) or slots.existing(Path(name, "config.json"))
+  return path.parent if path is not None else None
+
+
+def _peek(tree: dict, path: str) -> object:
+  for name in path.split("."):
+    tree = tree.get(name, {}) if isinstance(tree, dict) else {}
+  return tree
 
 
 def _change_kind(tree: dict, slot: str, kind) -> None:
@@ -116,7 +181,7 @@ def _change_kind(tree: dict, slot: str, kind) -> None:
   try:
     options = slots.options(family, kind)
   except Refused as error:
-    raise Refused(f"{slot}.{error}") from None
+    raise Refused(slots.about(slot, error)) from None
   new = {"kind": kind, **slots.defaults(family, kind)}
   unchosen = slots.defaults(family, old["kind"])
   for name in options.keys() & old.keys():
@@ -143,7 +208,11 @@ def _fill(tree: dict) -> dict:
     node = _node(tree, slot)
     if not isinstance(node.get("kind"), str):
       raise Refused(f"{slot}.kind={node.get('kind')!r} must be a word; allowed: {', '.join(slots.kinds(family))}")
-    for name, default in slots.defaults(family, node["kind"]).items():
+    try:
+      defaults = slots.defaults(family, node["kind"])
+    except Refused as error:
+      raise Refused(slots.about(slot, error)) from None
+    for name, default in defaults.items():
       node.setdefault(name, default)
   return tree
 
@@ -159,16 +228,44 @@ def _fill_from(tree: dict, defaults: Mapping, prefix: str) -> None:
       tree[name] = tuple(tree[name])
 
 
+def _card(name: str) -> dict:
+  """The complete tree of a card or a stored run; paths in it start at the current folder, else at its own."""
+  tree = _complete(_read(name), name)
+  if name.endswith(".py"):
+    _refuse_idle_card(name, tree)
+  return tree
+
+
+def _complete(config: ConfigDict | Mapping, name: str) -> dict:
+  tree = config.to_dict() if isinstance(config, ConfigDict) else copy.deepcopy({**config})
+  return complete(_located(tree, _beside(name)))
+
+
+def _refuse_idle_card(name: str, tree: dict) -> None:
+  """Refuses what a user's card sets, other than the defaults, and what has no effect in the card as it stands."""
+  kinds = {slot: _node(tree, slot)["kind"] for slot in slots.SLOTS}
+  defaults = complete({})
+  before = flatten(defaults)
+  for slot, kind in kinds.items():
+    _put(defaults, slot, {"kind": kind})
+  before = flatten(_fill(defaults)) | {f"{slot}.kind": before[f"{slot}.kind"] for slot in kinds}
+  flat = flatten(tree)
+  try:
+    effect.refuse_idle(flat, before, flat)
+  except Refused as error:
+    raise Refused(f"--config={name}: {error}") from None
+
+
 def _read(name: str) -> ConfigDict | Mapping:
   if _is_stored(name):
-    return _stored(name)
+    return _shallow(name, _stored(name))
   module = _module(name)
   if not callable(getattr(module, "get_config", None)):
     raise Refused(f"--config={name} has no get_config(); define one that returns an ml_collections ConfigDict")
   config = _called(name, module.get_config)
   if not isinstance(config, ConfigDict | Mapping):
     raise Refused(f"--config={name}: get_config() returned {type(config).__name__}; allowed: a ConfigDict")
-  return config
+  return _shallow(name, config)
 
 
 def _is_stored(name: str) -> bool:
@@ -181,7 +278,9 @@ def _stored(name: str) -> Mapping:
     raise Refused(f"--config={name!r}: there is no such file; give the config.json of a stored run")
   try:
     config = json.loads(path.read_text(encoding="utf-8"))
-  except (OSError, ValueError, RecursionError) as error:
+  except RecursionError:
+    raise Refused(f"--config={name} nests too deeply; give the config.json of a stored run") from None
+  except (OSError, ValueError) as error:
     raise Refused(f"--config={name} is not JSON ({error}); give the config.json of a stored run") from None
   if not isinstance(config, dict):
     raise Refused(f"--config={name} holds no configuration; give the config.json of a stored run")
@@ -191,32 +290,41 @@ def _stored(name: str) -> Mapping:
 def _module(name: str):
   """The module of a card of ours or of a user's path.py."""
   if not name.endswith(".py"):
-    from configs.sweep import cards
-
-    if name not in cards():
-      hint = slots.suggestion(name, cards())
-      raise Refused(
-        f"--config={name!r} is no card: {hint}allowed: {', '.join(cards())}, path/to/card.py or a config.json"
-      )
+    if name not in _cards():
+      hint, known = slots.suggestion(name, _cards()), ", ".join(_cards())
+      raise Refused(f"--config={name!r} is no card: {hint}allowed: {known}, path/to/card.py or a config.json")
     return importlib.import_module(f"configs.{name}")
   path = slots.existing(name)
   if path is None:
     raise Refused(f"--config={name!r}: there is no such file; give a path from the current folder or an absolute one")
-  spec = importlib.util.spec_from_file_location(f"card_{path.stem}", path)
-  assert spec is not None
-  module, loader = importlib.util.module_from_spec(spec), spec.loader
-  assert loader is not None
-  _called(name, lambda: loader.exec_module(module))
-  return module
+  return guarded_import(path, f"card_{path.stem}", f"--config={name}")
+
+
+def _cards() -> tuple[str, ...]:
+  from configs.sweep import cards
+
+  return cards()
 
 
 def _called(name: str, function):
-  """Runs a user's code; whatever it raises is told in one line."""
-  try:
-    return function()
-  except Exception as error:
-    reason = " ".join(str(error).split())
-    raise Refused(f"--config={name} failed: {type(error).__name__}: {reason}; correct the card") from None
+  """What a card's function returns; whatever stops a user's is told in one line."""
+  return guarded(function, slots.existing(name), f"--config={name}") if name.endswith(".py") else function()
+
+
+def _shallow(name: str, config: ConfigDict | Mapping) -> ConfigDict | Mapping:
+  """The configuration, unless it nests deeper than any that we read; Python would end on its own at about 1000."""
+  level: list[object] = [config]
+  for _ in range(DEEPEST):
+    level = [
+      value for node in level if isinstance(node, ConfigDict | Mapping | list | tuple) for value in _inside(node)
+    ]
+  if level:
+    raise Refused(f"--config={name} nests more than {DEEPEST} sections; give sections such as model.attention.kind")
+  return config
+
+
+def _inside(node: ConfigDict | Mapping | list | tuple) -> Iterable[object]:
+  return node if isinstance(node, list | tuple) else node.values()
 
 
 def _node(tree: dict, path: str) -> dict:

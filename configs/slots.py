@@ -10,10 +10,11 @@ import functools
 from collections.abc import Mapping
 from pathlib import Path
 
+from configs import constructor, source
 from configs.errors import Refused
+from configs.source import ROOT, Found
 from configs.values import known, type_of
 
-ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {
   "attention": "model/attention",
   "position": "model/position",
@@ -29,17 +30,44 @@ SLOTS = {
   "task": "tasks",
 }
 SHARED = {"__init__", "mechanism", "scheme", "task", "cell"}  # files that a folder's kinds build upon
+PLAIN = (  # what an expression may hold that is worked out without running its file
+  *(ast.Constant, ast.Dict, ast.Name, ast.Load, ast.Store, ast.Tuple, ast.List, ast.BinOp, ast.Add, ast.Sub, ast.Call),
+  *(ast.GeneratorExp, ast.ListComp, ast.comprehension, ast.JoinedStr, ast.FormattedValue),
+)
+MOST = 10_000  # a larger option is not counted through
 GIVEN = ("width", "heads", "kv_heads", "head_dim", "layer")  # what the builder passes: never an option
+PASSED = {  # what the builder gives a class of a family beside its options
+  "attention": ("heads", "head_dim", "layer"),
+  "position": ("width", "heads", "head_dim"),
+  "feedforward": ("width",),
+  "cell": ("width", "hidden"),
+  "tasks": (),
+  "model": ("settings", "vocabulary", "dtype"),
+}
+INTERFACES = {  # the class that a family is built on
+  "attention": ("model/attention/mechanism.py", "Mechanism"),
+  "position": ("model/position/scheme.py", "Position"),
+  "cell": ("model/cell/cell.py", "Cell"),
+  "tasks": ("train/tasks/task.py", "Task"),
+}
+DUTIES = {  # what a class must define that is not built on it
+  "attention": ("__call__", "admit", "recall", "weights", "supports", "views", "symbols"),
+  "position": ("embed", "rotate", "inside", "after", "values", "acts"),
+  "cell": ("rest", "start", "enter", "moves", "run"),
+  "tasks": ("vocabulary", "data", "sample", "judge"),
+  "feedforward": ("__call__",),
+  "model": ("__call__",),
+}
+CALLED = {"attention": "an attention mechanism", "position": "a position scheme", "cell": "a recurrent cell",
+          "tasks": "a task", "feedforward": "a feed-forward layer", "model": "a model"}  # fmt: skip
+HOOKS = {"rotate": "turn", "inside": "add to q.k", "after": "add to the score", "values": "add to the output"}
 
 
 def kinds(family: str) -> list[str]:
   """The kinds of a family by the files on disk; those of "attention" are additive, cosine, dot and so on."""
   folder = ROOT / FOLDERS[family]
-  return sorted(
-    path.stem
-    for path in folder.glob("*.py")
-    if path.stem not in SHARED and not path.stem.startswith("_") and _find_class(_tree(path), path.stem) is not None
-  )
+  paths = (path for path in folder.glob("*.py") if path.stem not in SHARED and not path.stem.startswith("_"))
+  return sorted(path.stem for path in paths if source.find_class(source.tree_of(path), path.stem) is not None)
 
 
 def describe(family: str, kind: str) -> dict:
@@ -48,7 +76,10 @@ def describe(family: str, kind: str) -> dict:
   kind, file, class; doc (the module's docstring), paper and formula (its first paragraph, cut at the last colon),
   summary (the class's docstring); options {name: {"type", "default", and "low", "high" where the constructor states
   them}}, without "default" where an option is required; attributes (literal class attributes); supports (what
-  a mechanism can do). Raises Refused for an unknown kind, with a suggestion.
+  a mechanism can do; empty where that is computed); hooks (where a position scheme acts; None where that cannot be
+  read); defines (names that it or a class above it defines, below the interface; None as well); source (whether a task
+  has a source sequence; None as well). Raises Refused for an unknown kind, with a suggestion, and for a class of
+  another family.
   """
   return copy.deepcopy(_described(family, kind))
 
@@ -56,6 +87,14 @@ def describe(family: str, kind: str) -> dict:
 def options(family: str, kind: str) -> Mapping[str, Mapping]:
   """The options of a kind as `describe` tells them, shared between callers: nobody writes into them."""
   return _described(family, kind)["options"]
+
+
+def told(family: str, kind: str) -> Mapping:
+  """What `describe` tells, shared between callers; empty for a kind that is refused."""
+  try:
+    return _described(family, kind)
+  except Refused:
+    return {}
 
 
 def _described(family: str, kind: str) -> dict:
@@ -68,31 +107,186 @@ def _described(family: str, kind: str) -> dict:
 def _read(family: str, kind: str, path: Path, name: str, changed: int, size: int) -> dict:
   """What `describe` says, remembered as long as the file is not written again."""
   del changed, size  # only part of the cache's key
-  tree = _tree(path)
-  found = _find_class(tree, name)
-  if found is None or (":" in kind and found.name != name):
-    raise Refused(f"{kind}: {path.name} defines no class {name}; name one with path/to/file.py:Class")
+  found = _class(kind, path, name)
+  if ":" in kind:
+    _admit(family, kind, found)
+  tree, node = found.tree, found.node
   inside = path.is_relative_to(ROOT) and ":" not in kind
   doc = ast.get_docstring(tree) or ""
   paper, _, formula = " ".join(doc.split("\n\n")[0].split()).rpartition(": ")
   return {
     "kind": kind,
     "file": path.relative_to(ROOT).as_posix() if inside else kind.rpartition(":")[0],
-    "class": found.name,
+    "class": node.name,
     "doc": doc,
     "paper": paper or formula,
     "formula": formula.rstrip(".") if paper else "",
-    "summary": ast.get_docstring(found) or "",
-    "options": _options(found, tree, ranged=family == "tasks"),
-    "attributes": _attributes(found),
+    "summary": ast.get_docstring(node) or "",
+    "options": _options(found, ranged=family == "tasks"),
+    "attributes": _attributes(node),
     "supports": _supports(found) if family == "attention" else {},
+    "hooks": _hooks(found) if family == "position" else None,
+    "defines": _defines(family, found),
+    "source": _reads_source(found) if family == "tasks" else None,
   }
+
+
+def refusal(
+  family: str, kind: str, given: Mapping[str, object], hooks: frozenset[str] | None = frozenset()
+) -> str | None:
+  """Why the class of a kind refuses these options, in its own words; None where nothing in its source says so.
+
+  hooks: where the position scheme acts that a mechanism is to work with; None where that is not known.
+  """
+  scheme = constructor.Scheme(hooks) if family == "attention" and hooks is not None else None
+  return constructor.refusal(_class(kind, *_locate(family, kind)), given, scheme)
+
+
+def own_model(kind: str) -> None:
+  """Refuses a model.kind=path/to/mine.py:Mine whose file or class is missing, or is no model."""
+  _admit("model", kind, _class(kind, *_locate("model", kind)))
+
+
+def located(kind: str, beside: Path | None = None) -> str:
+  """The kind path/to/mine.py:Mine with the file's absolute path, links followed; any other kind as it is.
+
+  A relative path starts at the current folder, else at the folder `beside`, that of the card which names it.
+  """
+  file, colon, name = kind.rpartition(":")
+  if not colon or not file.endswith(".py"):
+    return kind
+  path = existing(file) or (existing(beside / file) if beside is not None else None)
+  if path is None and beside is not None:
+    raise Refused(
+      f"kind={kind!r}: there is no file {file!r}, neither from the current folder nor from {beside}; "
+      "give an absolute path"
+    )
+  return kind if path is None else f"{path}:{name}"
+
+
+def about(slot: str, error: Refused) -> str:
+  """What is refused of a kind, with the slot that it stands in."""
+  text = str(error)
+  return f"{slot}.{text}" if text.startswith("kind=") else f"{slot}.kind: {text}"
+
+
+def _class(kind: str, path: Path, name: str) -> Found:
+  node = source.find_class(source.tree_of(path), name)
+  if node is None or (":" in kind and node.name != name):
+    raise Refused(f"kind={kind!r}: {path.name} defines no class {name}; name one with path/to/file.py:Class")
+  return Found(node, path)
+
+
+def _admit(family: str, kind: str, found: Found) -> None:
+  """Refuses a user's class that belongs to another family, or that lacks what the builder will ask of it."""
+  above, whole = source.chain(found)
+  names = {interface: other for other, interface in INTERFACES.items()}
+  built_on = {names[place] for one in above if (place := (_relative(one.path), one.node.name)) in names}
+  if built_on and family not in built_on:
+    raise Refused(
+      f"kind={kind!r}: {found.node.name} is {CALLED[built_on.pop()]}, not {CALLED[family]}; {_build_on(family)}"
+    )
+  if whole and not built_on:
+    has = {name for one in above for name in source.methods(one.node)}
+    missing = [name for name in DUTIES[family] if name not in has]
+    if missing:
+      raise Refused(
+        f"kind={kind!r}: {found.node.name} is not {CALLED[family]}: it has no {', '.join(missing)}; {_build_on(family)}"
+      )
+  init = next((n for one in above for n in one.node.body if getattr(n, "name", "") == "__init__"), None)
+  if isinstance(init, ast.FunctionDef):
+    ordered = [*init.args.posonlyargs, *init.args.args][1:]
+    required = [one.arg for one in ordered[: len(ordered) - len(init.args.defaults)]]
+    if family == "model":
+      required = required[len(PASSED[family]) :]
+    nobody = [name for name in required if name not in PASSED[family]]
+    if nobody:
+      given = ", ".join(PASSED[family]) or "nothing"
+      raise Refused(
+        f"kind={kind!r}: {found.node.name}({', '.join(nobody)}) is given by nobody; the builder gives {given}; "
+        "make it an option with a default: *, name: int = 1"
+      )
+
+
+def _build_on(family: str) -> str:
+  if family not in INTERFACES:
+    return "give a class of flax.nnx.Module with a __call__"
+  file, name = INTERFACES[family]
+  return f"build it on {name} of {file}"
+
+
+def _relative(path: Path) -> str:
+  return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else ""
+
+
+def _below(family: str, found: Found) -> tuple[list[Found], bool]:
+  """The class and those above it that stand below the family's interface; and whether nothing else is there."""
+  above, whole = source.chain(found)
+  own = [one for one in above if (_relative(one.path), one.node.name) != INTERFACES.get(family)]
+  return own, whole
+
+
+def _hooks(found: Found) -> frozenset[str] | None:
+  """Where a position scheme acts: the hooks that it, or a class above it, overrides."""
+  own, whole = _below("position", found)
+  return frozenset(name for one in own for name in source.methods(one.node) if name in HOOKS) if whole else None
+
+
+def _defines(family: str, found: Found) -> frozenset[str] | None:
+  own, whole = _below(family, found)
+  return frozenset(name for one in own for name in source.methods(one.node)) if whole else None
 
 
 def defaults(family: str, kind: str) -> dict:
   """The options of a kind that have a default, with it."""
   found = options(family, kind)
   return {name: copy.copy(option["default"]) for name, option in found.items() if "default" in option}
+
+
+def stated(family: str, kind: str, name: str, values: Mapping[str, object] | None = None) -> object:
+  """What a class or a base of it gives this attribute: a literal, or a plain expression of its options' `values`.
+
+  None where the source does not say it without being run; tuple(f"depth {i + 1}" for i in range(depth)) is plain.
+  """
+  path, word = _locate(family, kind)
+  stat = path.stat()
+  given = _stating(kind, path, word, name, stat.st_mtime_ns, stat.st_size)
+  if len(given) != 1:
+    return None
+  return _plain(given[0], values or {}) if isinstance(given[0], ast.expr) else given[0]
+
+
+@functools.lru_cache(maxsize=512)
+def _stating(kind: str, path: Path, word: str, name: str, changed: int, size: int) -> list:
+  """All that the nearest class gives an attribute: expressions, a literal's value, or None for what is neither."""
+  del changed, size  # only part of the cache's key
+  for above in source.chain(_class(kind, path, word))[0]:
+    given = [_given(node, name) for node in ast.walk(above.node) if _gives(node, name)]
+    if given:
+      return given
+    if name in (attributes := _attributes(above.node)):
+      return [attributes[name]]
+  return []
+
+
+def _gives(node: ast.AST, name: str) -> bool:
+  """Whether a statement inside a class sets the attribute, in whatever way."""
+  if isinstance(node, ast.FunctionDef):
+    return node.name == name
+  if isinstance(node, ast.AnnAssign) and node.value is None:
+    return False
+  if not isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.For):
+    return False
+  targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+  return any(ast.unparse(part) in (name, f"self.{name}") for target in targets for part in ast.walk(target))
+
+
+def _given(node: ast.AST, name: str) -> ast.expr | None:
+  """The expression that a statement gives the attribute, None where it does so in another way."""
+  if not isinstance(node, ast.Assign | ast.AnnAssign):
+    return None
+  target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+  return node.value if ast.unparse(target) in (name, f"self.{name}") else None
 
 
 def suggestion(word: str, allowed) -> str:
@@ -132,45 +326,18 @@ def existing(file: str | Path) -> Path | None:
     return None  # too long, a NUL in it, or the home of nobody
 
 
-def _tree(path: Path) -> ast.Module:
-  stat = path.stat()
-  return _parse(path, stat.st_mtime_ns, stat.st_size)
-
-
-@functools.lru_cache(maxsize=256)
-def _parse(path: Path, changed: int, size: int) -> ast.Module:
-  try:
-    return ast.parse(path.read_text(encoding="utf-8"), str(path))
-  except (SyntaxError, ValueError) as error:
-    raise Refused(f"{path.name} is not Python: {error}; correct the file") from None
-
-
-def _find_class(tree: ast.Module, name: str) -> ast.ClassDef | None:
-  """The public class whose CamelCase name is the file's snake_case name (none -> None_), or exactly `name`."""
-  classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-  exact = [node for node in classes if node.name == name]
-  plain = name.replace("_", "").lower()
-  alike = [node for node in classes if node.name.replace("_", "").lower() == plain and not node.name.startswith("_")]
-  return next(iter(exact + alike), None)
-
-
-def _options(found: ast.ClassDef, tree: ast.Module, ranged: bool) -> dict[str, dict]:
+def _options(found: Found, ranged: bool) -> dict[str, dict]:
   """The options of __init__, its own or the nearest base's that can be read: its keyword-only parameters."""
-  init = next((n for n in found.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
-  if init is not None:
-    pairs = zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True)
-    ranges = _ranges(init) if ranged else {}
-    return {
-      a.arg: _option(found.name, a, default) | ranges.get(a.arg, {}) for a, default in pairs if a.arg not in GIVEN
-    }
-  for base in found.bases:
-    name = ast.unparse(base).rpartition(".")[2]
-    above = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name and n is not found), None)
-    if above is not None:
-      return _options(above, tree, ranged)
-    source = _imported(tree, name)
-    if source is not None and (above := _find_class(_tree(source), name)) is not None:
-      return _options(above, _tree(source), ranged)
+  for above in source.chain(found)[0]:
+    init = next((n for n in above.node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+    if init is not None:
+      pairs = zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True)
+      ranges = _ranges(init) if ranged else {}
+      return {
+        a.arg: _option(above.node.name, a, default) | ranges.get(a.arg, {})
+        for a, default in pairs
+        if a.arg not in GIVEN
+      }
   return {}
 
 
@@ -195,15 +362,6 @@ def _number(node: ast.expr):
     return None
 
 
-def _imported(tree: ast.Module, name: str) -> Path | None:
-  """The file of ours that `name` is imported from."""
-  for node in tree.body:
-    if isinstance(node, ast.ImportFrom) and node.module and any((a.asname or a.name) == name for a in node.names):
-      path = ROOT / (node.module.replace(".", "/") + ".py")
-      return path if path.is_file() else None
-  return None
-
-
 def _option(owner: str, argument: ast.arg, default: ast.expr | None) -> dict:
   """{"type", "default"} of one parameter; the default must be a literal so that it can be read without importing."""
   option, name = {}, argument.arg
@@ -223,7 +381,7 @@ def _option(owner: str, argument: ast.arg, default: ast.expr | None) -> dict:
   return {"type": kind, **option}
 
 
-def _attributes(found: ast.ClassDef) -> dict:
+def _attributes(found: ast.ClassDef | ast.FunctionDef) -> dict:
   """Class attributes with literal values: {"views": 1, "floor": 0.0625}."""
   values = {}
   for node in found.body:
@@ -243,14 +401,57 @@ def _attributes(found: ast.ClassDef) -> dict:
   return values
 
 
-def _supports(found: ast.ClassDef) -> Mapping[str, object]:
-  """What a mechanism supports: the defaults of Supports in mechanism.py, and its own keywords over them."""
-  declared = _find_class(_tree(ROOT / FOLDERS["attention"] / "mechanism.py"), "supports")
+def _plain(node: ast.expr, values: Mapping[str, object]) -> object:
+  """The value of an expression of nothing but literals, options, tuple() and range(); None for any other."""
+  nodes, made = list(ast.walk(node)), {"tuple": tuple, "range": range}
+  inside = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+  read = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)} - inside
+  if not all(isinstance(n, PLAIN) for n in nodes) or not read <= made.keys() | values.keys():
+    return None
+  if any(isinstance(values[name], int) and values[name] > MOST for name in read & values.keys()):  # type: ignore
+    return None
+  try:
+    return eval(compile(ast.Expression(node), "<source>", "eval"), {"__builtins__": {}, **made, **values})
+  except (TypeError, ValueError):
+    return None
+
+
+def _supports(found: Found) -> Mapping[str, object]:
+  """What a mechanism supports: the defaults of Supports in mechanism.py, and its own keywords over them.
+
+  Those of the nearest class above that says it; empty where it is computed.
+  """
+  declared = source.find_class(source.tree_of(ROOT / FOLDERS["attention"] / "mechanism.py"), "supports")
   values = _attributes(declared) if declared is not None else {}
-  for node in found.body:
-    call = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
-    if isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] == "Supports":
-      for keyword in call.keywords:
-        if keyword.arg and isinstance(keyword.value, ast.Constant):
-          values[keyword.arg] = keyword.value.value
-  return values
+  above, whole = source.chain(found)
+  for one in above:
+    for node in one.node.body:
+      if not isinstance(node, ast.Assign | ast.AnnAssign) or "supports" not in source.methods(_only(node)):
+        continue
+      call = node.value
+      if not (isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] == "Supports"):
+        return {}
+      return values | {
+        keyword.arg: keyword.value.value
+        for keyword in call.keywords
+        if keyword.arg and isinstance(keyword.value, ast.Constant)
+      }
+  return values if whole else {}
+
+
+def _reads_source(found: Found) -> bool | None:
+  """Whether the vocabulary of a task has fields of a source sequence; None where its source does not say."""
+  for above in _below("tasks", found)[0]:
+    calls = [n for n in ast.walk(above.node) if isinstance(n, ast.Call) and ast.unparse(n.func) == "Vocabulary"]
+    given = [call.args[3] for call in calls if len(call.args) > 3]
+    given += [keyword.value for call in calls for keyword in call.keywords if keyword.arg == "source"]
+    if any(not isinstance(value, ast.Tuple) for value in given):
+      return None
+    if calls:
+      return any(isinstance(value, ast.Tuple) and value.elts for value in given)
+  return None
+
+
+def _only(node: ast.stmt) -> ast.ClassDef:
+  """A class with one statement, to be asked what it defines."""
+  return ast.ClassDef(name="", bases=[], keywords=[], body=[node], decorator_list=[])

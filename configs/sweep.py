@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from configs import values
 from configs.errors import Refused
 
 FOLDER = Path(__file__).resolve().parent
@@ -33,14 +34,26 @@ def chain(*axes: Axes) -> list[Point]:
 
 
 def axis(text: str) -> dict[str, list[str]]:
-  """Reads "model.heads=1,2,4" as {"model.heads": ["1", "2", "4"]}; override.apply gives the values their type."""
-  key, equals, values = text.removeprefix("--").removeprefix("config.").partition("=")
-  found = [value.strip() for value in values.split(",")]
+  """Reads "model.heads=1,2,4" as {"model.heads": ["1", "2", "4"]}; override.apply gives the values their type.
+
+  A comma always parts two points; a value that holds commas stands in parentheses or brackets. So "anchors=(0,1),(2,3)"
+  is two points, "anchors=(),0,1" three, of no, one and one anchor.
+  """
+  key, equals, given = text.removeprefix("--").removeprefix("config.").partition("=")
+  found = split(given, f"axis {text!r}")
   if not equals or not key.strip() or not all(found):
     raise Refused(f"axis {text!r} is not key=value,value; write for instance model.heads=1,2,4")
-  if len(set(found)) < len(found):
+  if len({value.replace(" ", "") for value in found}) < len(found):
     raise Refused(f"axis {text!r} names a value twice; name each once")
   return {key.strip(): found}
+
+
+def split(text: str, owner: str) -> list[str]:
+  """The parts of "a,(b,c)" at its commas, those in parentheses or brackets left alone; Refused, naming the owner."""
+  try:
+    return values.split(text)
+  except ValueError as error:
+    raise Refused(f"{owner}: {error}") from None
 
 
 @functools.cache

@@ -1,9 +1,11 @@
-"""Files that are there whole or not at all, and never outside their root."""
+"""Files that are there whole or not at all, sealed so that a changed byte is found, and never outside their root."""
 
 import contextlib
+import hashlib
 import json
 import math
 import os
+import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +14,15 @@ from typing import Any
 from model.errors import Refused
 
 LONGEST_NAME = 255  # bytes, of every file system in use
+SEAL = "sha256"  # the key of a sealed document that holds the digest of all the rest
+
+
+class Damaged(Exception):
+  """A file is not what was written; says what is wrong with it in a few words. It can be made again."""
+
+
+class Unsealed(Damaged):
+  """A document without a checksum, as earlier versions wrote them: nobody can tell whether it was changed."""
 
 
 def canonical(value: Any, indent: int | None = None) -> str:
@@ -28,6 +39,79 @@ def canonical(value: Any, indent: int | None = None) -> str:
 def write_json(path: str | os.PathLike, value: Any, indent: int | None = None) -> None:
   """Writes `canonical(value)` and a line end."""
   write_text(path, canonical(value, indent) + "\n")
+
+
+def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
+  """The document with the digest of its canonical text under "sha256"; an old digest is replaced."""
+  body = {name: item for name, item in value.items() if name != SEAL}
+  return {**body, SEAL: sha256(canonical(body))}
+
+
+def write_sealed(path: str | os.PathLike, value: Mapping[str, Any]) -> None:
+  """Writes the sealed document as `write_json` does."""
+  write_json(path, sealed(value))
+
+
+def unsealed(text: str) -> dict[str, Any]:
+  """The document that `sealed` made this canonical text from. Raises Damaged for every other text.
+
+  The text itself must be canonical: a space, a line end or another spelling of a number is a change too.
+  """
+  try:
+    found = json.loads(text, parse_constant=_no_constant)
+    if not isinstance(found, dict):
+      raise Damaged(f"no document but a {type(found).__name__}")
+    if SEAL not in found:
+      raise Unsealed("stored without a checksum")
+    if _spelled(found) != text:
+      raise Damaged("not spelled as it was written")
+    seal = found.pop(SEAL)
+    if sha256(_spelled(found)) != seal:
+      raise Damaged("its checksum does not match")
+  except RecursionError as error:
+    raise Damaged("no JSON of ours: too deep") from error
+  except ValueError as error:
+    raise Damaged("no valid JSON") from error
+  return found
+
+
+def read_sealed(path: str | os.PathLike, schema: int = 1) -> dict[str, Any]:
+  """The document of `write_sealed`, without its seal. Raises FileNotFoundError, or Damaged for all that is wrong."""
+  text = decoded(read_bytes(path))
+  if not text.endswith("\n"):
+    raise Damaged("cut short" if text else "empty")
+  found = unsealed(text[:-1])
+  if found.get("schema") != schema:
+    raise Damaged(f"schema {found.get('schema')!r}, this version reads {schema}")
+  return found
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+  """All bytes of a regular file. Raises FileNotFoundError where there is nothing, Damaged for all else in its place."""
+  try:
+    if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would never end, nor would /dev/zero
+      raise Damaged("no file")
+    with open(path, "rb") as file:
+      return file.read()
+  except FileNotFoundError:
+    if os.path.islink(path):
+      raise Damaged("a link to nothing") from None
+    raise
+  except OSError as error:
+    raise Damaged(f"cannot be read ({error.strerror})") from error
+
+
+def decoded(data: bytes) -> str:
+  """UTF-8 as text; Damaged where it is none."""
+  try:
+    return data.decode("utf-8")
+  except UnicodeDecodeError as error:
+    raise Damaged("no UTF-8") from error
+
+
+def sha256(data: str | bytes) -> str:
+  """64 hexadecimal digits."""
+  return hashlib.sha256(data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data).hexdigest()
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -86,6 +170,15 @@ def _plain(value):
   if isinstance(value, (list, tuple)):
     return [_plain(item) for item in value]
   return value
+
+
+def _spelled(found: Any) -> str:
+  """`canonical` of what came from JSON and so is plain already."""
+  return json.dumps(found, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _no_constant(name: str):
+  raise ValueError(f"{name} is no JSON")
 
 
 def _umask():

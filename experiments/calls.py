@@ -1,8 +1,10 @@
-"""Checks and benches: functions that a worker runs, their samples stored under the hash of the code behind them."""
+"""Checks and benches: functions that a worker runs, their samples stored under the hash of the code behind them.
+
+One is named "module.function", or with numbers and texts as arguments: "module.function(first=0, count=25)".
+"""
 
 import functools
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from configs import slots
@@ -10,7 +12,7 @@ from experiments import atomic, digest
 from experiments.claim import Bench, Check
 from experiments.cohorts import digest as hash_of
 from experiments.runner import Runner
-from experiments.store import number
+from experiments.store import number, told
 
 PREFIX = {Check: "experiments.checks", Bench: "experiments.bench"}
 WITHIN = ("model", "train", "experiments")
@@ -20,7 +22,7 @@ Samples = dict[str, list[float]]
 
 def files(evidence: Check | Bench) -> list[str]:
   """The files that the function's result depends on, relative to the repository."""
-  module = evidence.run.rsplit(".", 1)[0].replace(".", "/")
+  module = evidence.run.partition("(")[0].rsplit(".", 1)[0].replace(".", "/")
   return list(_files(f"{PREFIX[type(evidence)].replace('.', '/')}/{module}.py"))
 
 
@@ -51,11 +53,16 @@ def key(evidence: Check | Bench) -> str:
 def run(evidence: Sequence[Check | Bench], runner: Runner) -> dict[str, Samples]:
   """Samples by function name; what is stored is not run again. Benches run one by one, after the checks."""
   unique = {item.run: item for item in evidence}
-  found = {name: samples for name, item in unique.items() if (samples := _stored(runner.store.root, item)) is not None}
+  found, damaged = _whole(runner.store.root, unique)
+  if damaged:
+    for name in damaged:
+      runner.store.set_aside(runner.store.root / name)
+    runner.progress.warn(told("calls", damaged))
 
   def keep(name: str, samples: Samples) -> None:
     found[name] = dict(sorted(samples.items()))  # the order in which they will be read back
-    atomic.write_json(_path(runner.store.root, unique[name]), {"schema": 1, "run": name, "samples": samples})
+    path = _path(runner.store.root, unique[name])
+    atomic.write_sealed(path, {"schema": 1, "run": name, "call": path.stem, "samples": samples})
 
   for kind in (Check, Bench):
     missing = [item for name, item in unique.items() if name not in found and isinstance(item, kind)]
@@ -69,9 +76,26 @@ def _path(root: Path, evidence: Check | Bench) -> Path:
   return root / "calls" / f"{key(evidence)}.json"
 
 
-def _stored(root: Path, evidence: Check | Bench) -> Samples | None:
-  path = _path(root, evidence)
-  if not path.exists():
-    return None
-  samples = json.loads(path.read_text())["samples"]
-  return {name: [float(number(value)) for value in values] for name, values in samples.items()}
+def _whole(root: Path, unique: Mapping[str, Check | Bench]) -> tuple[dict[str, Samples], dict[str, atomic.Damaged]]:
+  """What is stored, by function name, and what is damaged, by its path below the workdir."""
+  found, damaged = {}, {}
+  for name, item in unique.items():
+    path = _path(root, item)
+    try:
+      found[name] = stored(path, name)
+    except FileNotFoundError:
+      continue
+    except atomic.Damaged as damage:
+      damaged[str(path.relative_to(root))] = damage
+  return found, damaged
+
+
+def stored(path: Path, name: str | None = None) -> Samples:
+  """Samples of the call in this file, which must be that of `name` where one is given. Raises Damaged."""
+  held = atomic.read_sealed(path)
+  if held.get("call") != path.stem or held.get("run") != (name or held.get("run")):
+    raise atomic.Damaged(f"it is the call of {held.get('run')}, {held.get('call')}")
+  try:
+    return {key: [float(number(value)) for value in values] for key, values in held["samples"].items()}
+  except (KeyError, ValueError, TypeError, AttributeError) as error:
+    raise atomic.Damaged("its samples are no lists of numbers") from error

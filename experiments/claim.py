@@ -8,6 +8,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from model.errors import Refused
+
 NATURES = ("exact", "empirical", "measured", "cited", "paper_scale")
 EVIDENCE = ("check", "trial", "probe", "bench", "citation")
 TIERS = ("exact", "quick", "small", "long", "gpu")
@@ -81,6 +83,8 @@ Test = Bound | Contrast | Equivalent | All | Moderated
 
 def greater(better: str, worse: str, by: float, name: str = "") -> Contrast:
   """The paired difference `better` - `worse` exceeds `by`; a negative `by` states non-inferiority."""
+  if better == worse:
+    raise Refused(f"greater({better!r}, {worse!r}) compares a sample with itself; name two")
   return Contrast(name or f"{better} > {worse}", {better: 1.0, worse: -1.0}, by)
 
 
@@ -94,6 +98,8 @@ def interaction(first: tuple[str, str], second: tuple[str, str], by: float, name
 
 def slope(samples: tuple[str, ...], x: tuple[float, ...], by: float, name: str) -> Contrast:
   """The least-squares slope of the samples over x, one slope per seed, exceeds `by`."""
+  if len(set(samples)) < len(samples) or len(samples) != len(x) or len(set(x)) < 2:
+    raise Refused(f"slope of {samples} over {x}: give each sample once, one x to each, and two that differ")
   center = sum(x) / len(x)
   spread = sum((value - center) ** 2 for value in x)
   return Contrast(name, {s: (value - center) / spread for s, value in zip(samples, x, strict=True)}, by)

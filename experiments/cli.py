@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from experiments import atomic, flags
+from configs import userfile
+from experiments import atomic, flags, signals
 from model.errors import Refused
 
 PROG = "assay"
@@ -32,6 +33,11 @@ def parser() -> flags.Parser:
     if jobs:
       sub.add_argument("--jobs", type=flags.positive, default=0, help="worker processes (default: one per core)")
       sub.add_argument("--profile", default="", metavar="FOLDER", help="write a profile of the run for xprof")
+      kept = "keep results that other code made, marked stale (default: run them again)"
+      sub.add_argument("--keep_stale", "--keep-stale", action="store_true", help=kept)
+      sub.add_argument(
+        "--rerun", choices=("stale",), metavar="what", help="stale: the default, what --keep_stale turns off"
+      )
     return sub
 
   sub = add("list", "list claims, mechanisms, positions, tasks or configs")
@@ -42,22 +48,35 @@ def parser() -> flags.Parser:
   sub.add_argument("--split", choices=("validation", "test"), metavar="split", default="test")
   sub = add("sweep", "run a card's sweep, or axes given here", config=True, workdir=True, jobs=True)
   sub.add_argument(
-    "--axis", nargs="+", action="extend", default=[], metavar="KEY=V1,V2", help="crossed with each other"
+    "--axis", nargs="+", action="extend", default=[], metavar="KEY=V1,V2", help="crossed; a value with commas as (0,1)"
   )
-  sub.add_argument("--seeds", type=flags.positive, default=3, help="seeds per point (default 3)")
+  sub.add_argument("--seeds", type=flags.seeds, default=3, help="seeds per point (default 3)")
   sub.add_argument("--dry_run", action="store_true", help="print points, cohorts, sizes and time; run nothing")
-  sub.add_argument("--rerun", choices=("stale",), metavar="what", help="stale: run again what older code produced")
   sub = add("compare", "tune two or more arms alike and tell them apart", config=True, workdir=True, jobs=True)
   sub.add_argument("arms", nargs="+", metavar="ARM", help="attention=dot, or KEY=VALUE,KEY=VALUE")
   sub.add_argument("--delta", type=flags.real, default=0.0, help="smallest difference that matters")
   sub.add_argument("--metric", default="auc", help="measure to compare (default auc)")
-  sub.add_argument("--seeds", type=flags.positive, default=12, help="fresh seeds per arm (default 12)")
-  sub.add_argument("--lrs", default="1e-3,3e-3,1e-2,3e-2", help="learning rates that every arm is tuned over")
+  sub.add_argument(
+    "--better", choices=("max", "min"), metavar="way", help="which is better, where the measure has none"
+  )
+  sub.add_argument("--seeds", type=flags.seeds, default=12, help="fresh seeds per arm (default 12)")
+  lrs = "learning rates that every arm is tuned over; a single one is fixed"
+  sub.add_argument("--lrs", default="1e-3,3e-3,1e-2,3e-2", help=lrs)
   sub = add("reproduce", "turn claims into verdicts", workdir=True, jobs=True)
   sub.add_argument("claims", nargs="*", metavar="ID|GROUP|my_claim.py", help="default: all")
   sub.add_argument("--tier", choices=TIERS, metavar="tier", default="quick", help="exact, quick, small, long or gpu")
   sub.add_argument("--dry_run", action="store_true", help="print what would run; run nothing")
-  sub.add_argument("--rerun", choices=("stale",), metavar="what", help="stale: run again what older code produced")
+  sub = add("replicate", "judge claims again with seeds never used", workdir=True, jobs=True)
+  sub.add_argument("claims", nargs="*", metavar="ID|GROUP", help="default: all that have a row from trained models")
+  sub.add_argument(
+    "--tier", choices=TIERS, metavar="tier", default="small", help="rows up to this tier (default small)"
+  )
+  sub.add_argument("--first_seed", type=flags.positive, default=500, help="tuning seeds begin here (default 500)")
+  sub.add_argument("--draw", type=flags.positive, default=None, metavar="N", help="only N of them, drawn by lot")
+  sub.add_argument("--draw_seed", type=flags.whole, default=0, help="the lot's seed (default 0)")
+  sub = add("calibrate", "try the protocol on arms of which the truth is known", workdir=True, jobs=True)
+  text = "comparisons of equal arms, and a third as many of each handicap (default 1000)"
+  sub.add_argument("--comparisons", type=flags.positive, default=1000, metavar="N", help=text)
   sub = add("ledger", "merge a workdir's rows into the committed ledger, check, prove or render it")
   sub.add_argument("action", choices=("merge", "check", "prove", "render"), metavar="action")
   sub.add_argument("names", nargs="*", metavar="WORKDIR|ID", help="with merge: the workdir; with prove: which claims")
@@ -66,6 +85,9 @@ def parser() -> flags.Parser:
   sub.add_argument("--replay", action="store_true", help="with prove: where programs differ, compare a run per arm")
   sub = add("report", "write the report of a workdir again")
   sub.add_argument("workdir")
+  sub = add("check", "verify every file of a workdir: what is damaged, missing, foreign or left over")
+  sub.add_argument("workdir")
+  sub.add_argument("--repair", action="store_true", help="move what is damaged aside, so that it runs again")
   sub = add("explain", "what a claim says, how it is tested and what came out")
   sub.add_argument("id", metavar="ID")
   sub = add("bench", "measure time and memory side by side, each in fresh processes", workdir=True)
@@ -97,10 +119,22 @@ def _bench(sub: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs one command and returns its exit code (see the contract in README)."""
   argv = list(sys.argv[1:] if argv is None else argv)
+  try:
+    with signals.caught():
+      return _answered(argv)
+  except (signals.Interrupted, KeyboardInterrupt) as stopped:
+    number = str(stopped) or "SIGINT"
+    print(f"assay: stopped by {number}; run the same command again to go on", file=sys.stderr)
+    return getattr(stopped, "code", 130)
+
+
+def _answered(argv: list[str]) -> int:
+  """Runs the command and turns every fault into its code."""
   space = None
   try:
     flags.shadowed()
     space, overrides = flags.parse(parser(), argv)
+    space.argv = argv
     return _run(space, overrides)
   except BrokenPipeError:
     with contextlib.suppress(OSError):
@@ -108,31 +142,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
   except Exception as error:
     return _fault(error, space)
-  except KeyboardInterrupt:
-    print("assay: stopped by SIGINT", file=sys.stderr)
-    return 130
 
 
 def _run(space, overrides: list[str]) -> int:
   if overrides and not hasattr(space, "config"):
     raise Refused(f"--config.{overrides[0]} means nothing to `{PROG} {space.command}`; leave it out")
+  if hasattr(space, "config"):
+    from configs import override
+
+    space.config = override.located(space.config)  # a user's file is found again from any folder
   command = import_module(f"experiments.commands.{space.command}")
-  document, code = command.run(space, overrides)
+  with userfile.to_stderr() if space.json else contextlib.nullcontext():  # stdout is for the document
+    document, code = command.run(space, overrides)
   if space.json:
     print(atomic.canonical(document))
   return code
 
 
 def _fault(error: Exception, space) -> int:
-  """Every way to fail: the user's mistake, a signal, the disk, or our own fault."""
+  """Every way to fail: the user's mistake, the disk, or our own fault."""
   from configs.errors import Refused as ConfigRefused
 
   if isinstance(error, Refused | ConfigRefused):
     print(f"assay: {_line(error)}", file=sys.stderr)
     return 2
-  if type(error).__name__ == "Interrupted":
-    print(f"assay: stopped by {error}; run the same command again to go on", file=sys.stderr)
-    return getattr(error, "code", 130)
   if isinstance(error, OSError) and error.filename:
     print(f"assay: {error.filename}: {error.strerror}; free the disk or choose another --workdir=", file=sys.stderr)
     return 2

@@ -2,12 +2,15 @@
 
 import argparse
 import difflib
-import math
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from configs import values
 from model.errors import Refused
+
+MOST_SEEDS = 10_000
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,6 +31,9 @@ def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, list
 
   Raises Refused for a flag that nobody knows, with a suggestion.
   """
+  for text in argv:
+    if "\0" in text:
+      raise Refused(f"argument {text!r:.200} holds the character NUL, which no name and no number has; leave it out")
   overrides = [text.removeprefix("--config.") for text in argv if text.startswith("--config.")]
   rest = [text for text in argv if not text.startswith("--config.")]
   for text in overrides:
@@ -40,7 +46,14 @@ def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, list
     near = difflib.get_close_matches(unknown[0].partition("=")[0], known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise Refused(f"unknown argument {unknown[0]!r}: {hint}allowed: {', '.join(known)} and --config.KEY=VALUE")
+  if getattr(space, "keep_stale", False) and getattr(space, "rerun", None):
+    raise Refused("--keep_stale keeps what --rerun=stale runs again; give one of them")
   return space, overrides
+
+
+def typed(space: argparse.Namespace) -> str:
+  """The command line as it was typed, quoted for a shell."""
+  return shlex.join(["assay", *space.argv])
 
 
 def subparser(parser: Parser, name: str | None) -> argparse.ArgumentParser:
@@ -51,25 +64,41 @@ def subparser(parser: Parser, name: str | None) -> argparse.ArgumentParser:
   return parser
 
 
-def positive(text: str) -> int:
-  """Argparse type: an integer of at least 1."""
+def whole(text: str) -> int:
+  """Argparse type: a whole number."""
   try:
-    value = int(text)
+    return values.parse(text, "int")
+  except ValueError as error:
+    raise argparse.ArgumentTypeError(f"{text!r} is no whole number; {error}") from None
+
+
+def positive(text: str) -> int:
+  """Argparse type: a whole number of at least 1."""
+  try:
+    value = values.parse(text, "int")
   except ValueError:
     value = 0
   if value < 1:
-    raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer of at most {values.INT_LIMIT}")
+  return value
+
+
+def seeds(text: str) -> int:
+  """Argparse type: a number of seeds."""
+  value = positive(text)
+  if value > MOST_SEEDS:
+    raise argparse.ArgumentTypeError(f"{text!r} are more seeds than anybody runs; allowed: 1 to {MOST_SEEDS}")
   return value
 
 
 def real(text: str) -> float:
-  """Argparse type: a finite number of at least 0."""
+  """Argparse type: a finite number of at least 0, which float32 holds."""
   try:
-    value = float(text)
+    value = values.parse(text, "float")
   except ValueError:
-    value = math.nan
-  if not (math.isfinite(value) and value >= 0):
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
+    value = -1.0
+  if value < 0:
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of float32 of at least 0")
   return value
 
 

@@ -15,7 +15,7 @@ from experiments import sources
 SEEN = re.compile(r"model/.*|train/(step|optim|state|mesh)\.py|experiments/brief\.py")
 TASKS = re.compile(r"train/(tasks|corpora)/.*|train/chance\.py")
 TRACED = {"train/metrics.py": ("cross_entropy", "score")}  # called inside of programs and nowhere else
-ALWAYS = {"experiments/pack.py": ("_result", "subject")}  # host code behind every trial, outside of its digest
+ALWAYS = {"experiments/pack.py": ("_result", "subject")}  # where it stood before measured.py, which every digest covers
 
 Units = dict[str, str]
 

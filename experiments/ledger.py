@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from experiments import atomic, digest
 from experiments.claim import Claim
 from experiments.verdict import VERDICTS
+from model.errors import Refused
 
 SCHEMA = 1
 DIGITS = 10  # significant digits kept: the last bits of a sum differ between processors
@@ -37,13 +38,18 @@ def arm(
   lr_on_edge: bool = False,
   diverged: int = 0,
   stalled: int = 0,
+  within: tuple[float, float] | None = None,
 ) -> Row:
-  """One entry of a row's `arms`: mean and 95 % interval of its reporting seeds, with how many failed."""
+  """One entry of a row's `arms`: mean and 95 % interval of its reporting seeds, with how many failed.
+
+  `within` is the range of the measure, which no interval leaves.
+  """
   from experiments import stats  # scipy, which the command line must not wait for
 
   usable = len(values) > 0 and not any(math.isnan(x) for x in values) and not {math.inf, -math.inf} <= set(values)
   mean = math.fsum(values) / len(values) if usable else math.nan
-  ci = stats.interval(values, 0.025)[:2] if usable else (math.nan, math.nan)
+  found = stats.interval(values, 0.025) if usable else stats.Interval(math.nan, math.nan, "none")
+  ci = (stats.within(found, *within) if within and usable else found)[:2]
   return {
     "name": name,
     "lr": lr,
@@ -129,23 +135,64 @@ def numbers(value: Any) -> Any:
 
 
 def dumps(rows: Iterable[Mapping]) -> str:
-  """The rows as JSON lines: sorted by key, keys sorted, one line each."""
-  return "".join(atomic.canonical(r) + "\n" for r in sorted(rows, key=key))
+  """The rows as JSON lines: sorted by key, keys sorted, one line each, each sealed by the digest of the rest of it."""
+  return "".join(atomic.canonical(atomic.sealed(r)) + "\n" for r in sorted(rows, key=key))
 
 
-def read(path: Path) -> list[Row]:
-  """Rows of a file in its order, [] where there is none. Raises ValueError with the line for what is no row."""
-  rows = []
-  for index, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.exists() else (), 1):
-    try:
-      entry = numbers(json.loads(line))
-      key(entry)
-    except (ValueError, KeyError, TypeError) as fault:
-      raise ValueError(f"{path}:{index} is no ledger row: {fault}") from fault
-    if entry.get("schema") != SCHEMA:
-      raise ValueError(f"{path}:{index} has schema {entry.get('schema')}, this version reads {SCHEMA}")
-    rows.append(entry)
+def read(path: Path, *, old: bool = True) -> list[Row]:
+  """Rows of a file in its order, without their seals; [] where there is none.
+
+  Raises Refused (a ValueError) with the line for what is no row or was changed. A file none of whose rows has a
+  checksum is read as it is where `old` allows it: `assay ledger render` gives it some.
+  """
+  rows, faults = salvage(path)
+  unsealed = [fault for fault in faults.values() if isinstance(fault, atomic.Unsealed)]
+  if old and faults and len(unsealed) == len(faults) and not rows:
+    return [_entry(line, None) for line in _lines(path)]
+  for index, fault in faults.items():
+    raise Refused(f"{path}:{index} is damaged: {fault}; take the file from where it is whole, or run its claims again")
   return rows
+
+
+def salvage(path: Path) -> tuple[list[Row], dict[int, atomic.Damaged]]:
+  """The rows that are as they were written, and what is wrong with the other lines, by number."""
+  rows, faults, seen = [], {}, set()
+  try:
+    found = _lines(path)
+  except atomic.Damaged as damage:
+    return [], {0: damage}
+  for index, line in enumerate(found, 1):
+    try:
+      entry = _entry(line, atomic.unsealed)
+      if key(entry) in seen:
+        raise atomic.Damaged(f"a second row of {'/'.join(key(entry))}")
+      seen.add(key(entry))
+      rows.append(entry)
+    except atomic.Damaged as damage:
+      faults[index] = damage
+  return rows, faults
+
+
+def _lines(path: Path) -> list[str]:
+  try:
+    text = atomic.decoded(atomic.read_bytes(path))
+  except FileNotFoundError:
+    return []
+  if text and not text.endswith("\n"):
+    text += "(cut short)"  # no JSON any more
+  return text.split("\n")[: -1 if text.endswith("\n") else None]
+
+
+def _entry(line: str, opened: Callable[[str], dict] | None) -> Row:
+  """A row from its line; raises Damaged, of an unsealed line only where it is no row either."""
+  try:
+    entry = numbers(json.loads(line))
+    key(entry)
+    if entry.get("schema") != SCHEMA:
+      raise atomic.Damaged(f"schema {entry.get('schema')}, this version reads {SCHEMA}")
+  except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as fault:
+    raise atomic.Damaged(f"no ledger row ({type(fault).__name__})") from fault
+  return numbers(opened(line)) if opened else entry
 
 
 def write(path: Path, rows: Iterable[Mapping]) -> None:
@@ -170,7 +217,8 @@ def combine(old: Iterable[Mapping], new: Iterable[Mapping]) -> list[Row]:
     tried = fresh["configs_tried"]
     if held:
       tried = max(tried, held["configs_tried"] + (held["config_sha256"] != fresh["config_sha256"]))
-    rows[key(fresh)] = {**fresh, "configs_tried": tried}
+    kept = {"replications": held["replications"]} if held and "replications" in held else {}
+    rows[key(fresh)] = {**kept, **fresh, "configs_tried": tried}
   decided = {r["id"] for r in rows.values() if r["verdict"] != "untested"}
   return sorted((r for r in rows.values() if r["verdict"] != "untested" or r["id"] not in decided), key=key)
 
@@ -182,9 +230,13 @@ def _looked_less(fresh: Mapping, held: Mapping) -> bool:
 
 
 def merge(workdir: Path, path: Path | None = None) -> list[Row]:
-  """Merge WORKDIR/ledger.jsonl into the committed file and return all its rows."""
+  """Merge WORKDIR/ledger.jsonl, and what WORKDIR/replications.jsonl says of rows, into the committed file."""
+  from experiments import replication
+
   path = path or committed()
-  rows = combine(read(path), read(workdir / "ledger.jsonl"))
+  rows = combine(read(path), read(workdir / "ledger.jsonl", old=False))
+  again = {key(r): r for r in read(workdir / "replications.jsonl", old=False)}
+  rows = [replication.with_entry(r, replication.entry(r, again[key(r)])) if key(r) in again else r for r in rows]
   write(path, rows)
   return rows
 
@@ -211,8 +263,11 @@ def check(
   from the rows; both are compared byte for byte.
   """
   path = path or committed()
+  try:
+    rows, wanted = read(path), set(ids)
+  except Refused as damage:
+    return [str(damage)]
   text = path.read_text(encoding="utf-8") if path.exists() else ""
-  rows, wanted = read(path), set(ids)
   present = {str(r["id"]) for r in rows}
   found = [f"{claim}: no row in {path.name}" for claim in sorted(wanted - present)]
   found += [f"{claim}: a row in {path.name}, but no such claim" for claim in sorted(present - wanted)]

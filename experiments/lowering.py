@@ -232,13 +232,21 @@ def _probed(config, out: Path) -> dict[str, str]:
     read = importlib.import_module(f"experiments.probes.{name}").read
     jax.clear_caches()  # what was compiled before would not be told
     with tempfile.TemporaryDirectory() as folder, _dumping(folder):
-      numbers = read(pack.subject(cohort, config, fitted, 0))
+      numbers = read(_subject_of(cohort, config, fitted))
       texts = [_canonical(path.read_text()) for path in sorted(Path(folder).iterdir())]
     if not texts:
       raise RuntimeError(f"no program of probe {name} was told")
     numbers = {key: float(value).hex() for key, value in numbers.items()}
     found[f"probe {name}"] = _keep("\n".join([json.dumps(numbers, sort_keys=True), *texts]), out)
   return found
+
+
+def _subject_of(cohort, config, fitted):
+  """What the tree gives its probes to look at; older trees make it in pack.py."""
+  for name in ("measured", "pack"):
+    with contextlib.suppress(ImportError, AttributeError):
+      return importlib.import_module(f"experiments.{name}").subject(cohort, config, fitted, 0)
+  raise RuntimeError("this tree makes no subject of probes")
 
 
 @contextlib.contextmanager

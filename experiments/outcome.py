@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import math
 import re
 import statistics
@@ -12,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import atomic, cards, ledger, stamp
+from experiments import atomic, calibration, cards, ledger, scales, stamp
 from experiments.claim import Claim, Trial
 from experiments.claims import catalog
 from experiments.cohorts import digest
-from experiments.report import ArmData, Comparison, Outcome, Report, StudyPlot
+from experiments.report import ArmData, Comparison, Outcome, Report, StudyPlot, methods
 from experiments.store import Store, number
 from experiments.study import Arm, Finished
 
@@ -42,14 +41,15 @@ def claims_report(found, claims: Sequence[Claim], store: Store, head: Mapping[st
   for claim in claims:
     if isinstance(claim.experiment, Trial):
       readers.setdefault(claim.experiment.study.name, []).append(claim.id)
-  chosen = {claim.id for claim in claims}
+  chosen, known = {claim.id for claim in claims}, calibration.read(calibration.committed())
   return Report(
+    methods=methods.assayed(found.rows),
     title="Claims about attention, assayed",
     rows=found.rows,
     claims=[cards.claim(claim) for claim in claims],
     studies=[study_plot(done, store, readers.get(done.study.name, [])) for done in found.studies],
     contradictions=[entry for entry in catalog.contradictions() if {entry[0], entry[1]} <= chosen],
-    meta=head,
+    meta=dict(head) | ({"calibration": " ".join(calibration.told(known))} if known else {}),
     outcomes=[outcome for done in found.studies for outcome in failures(done)],
   )
 
@@ -71,7 +71,9 @@ def study_plot(done: Finished, store: Store, readers: Sequence[str] = ()) -> Stu
   """A study's arms as the report draws them."""
   plan = done.study
   places = placed(list(done.arms), plan.x)
-  bounds = chance(next(iter(done.arms.values())).config) if plan.metric in ("accuracy", "auc") else {}
+  trained = [arm for arm in done.arms.values() if any(result["status"] != "failed" for result in arm.results)]
+  bounds = chance(trained[0].config) if trained and plan.metric in ("accuracy", "auc") else {}
+  scale = scales.scale(next(iter(done.arms.values())).config, plan.metric)
   return StudyPlot(
     name=f"{plan.name} ({done.tier})",
     title=plan.name.replace("-", " "),
@@ -81,6 +83,8 @@ def study_plot(done: Finished, store: Store, readers: Sequence[str] = ()) -> Stu
     ceiling=bounds.get("ceiling"),
     arms=[arm_data(arm, plan.metric, plan.better, store, places[name]) for name, arm in done.arms.items()],
     claims=list(readers),
+    within=(scale.low, scale.high),
+    curves_within=(0.0, 1.0 if plan.better == "max" else math.inf),  # of accuracy, or of a loss
   )
 
 
@@ -123,7 +127,8 @@ def arm_data(arm: Arm, metric: str, better: str, store: Store, place: tuple[str,
     edge=arm.on_edge,
     diverged=arm.count("diverged"),
     stalled=arm.count("stalled"),
-    failed=arm.count("failed"),
+    failed=arm.count("failed") + len(arm.untuned),
+    stale=sum(bool(result.get("stale")) for result in arm.results),
     cost={"step_seconds": pace(arm.results)},
   )
 
@@ -136,11 +141,16 @@ def pace(results: Sequence[Mapping[str, Any]]) -> float:
 
 
 def failures(done: Finished) -> list[Outcome]:
-  """Reporting runs that diverged, stalled or failed."""
-  return [
+  """Reporting runs that diverged, stalled or failed, and tuning runs without which an arm has no rate."""
+  untuned = [
+    Outcome(done.study.name, arm.name, lr, seed, "failed", why)
+    for arm in done.arms.values()
+    for lr, seed, why in arm.untuned
+  ]
+  return untuned + [
     Outcome(done.study.name, arm.name, arm.lr, seed, result["status"], result["cause"] or "")
     for arm in done.arms.values()
-    for seed, result in zip(done.study.reporting, arm.results, strict=True)
+    for seed, result in zip(done.study.reporting, arm.results, strict=not arm.untuned)
     if result["status"] != "done"
   ]
 
@@ -154,6 +164,7 @@ def fingerprint(rows: Sequence[Mapping[str, Any]], claims: Sequence[Claim], tier
       "rows": [{name: value for name, value in row.items() if name != "run"} for row in rows],
       "claims": [cards.claim(claim) for claim in claims],
       "tier": tier,
+      "calibration": calibration.read(calibration.committed()),
       "drawn by": [hashlib.sha256(path.read_bytes()).hexdigest() for path in drawing],
     }
   )
@@ -161,36 +172,64 @@ def fingerprint(rows: Sequence[Mapping[str, Any]], claims: Sequence[Claim], tier
 
 def drawn(root: Path, fingerprint: str) -> Path | None:
   """The report that lies in a workdir already, where it shows the very same."""
-  path, data = root / "report.html", root / "report.json"
-  if not path.exists() or not data.exists():
-    return None
   try:
-    held = json.loads(data.read_text(encoding="utf-8"))
-  except ValueError:
-    return None  # spoiled: it is written again
-  return path if isinstance(held, dict) and held.get("fingerprint") == fingerprint else None
+    held = stored(root)
+  except FileNotFoundError:
+    return None
+  except atomic.Damaged as damage:
+    print(f"warning: the report of {root} is damaged ({damage}); it is drawn again", file=sys.stderr)
+    return None
+  return root / "report.html" if held.get("fingerprint") == fingerprint else None
+
+
+def stored(root: Path) -> dict[str, Any]:
+  """The data of a workdir's report, once data and page are proved to be what was written, and of one another.
+
+  Raises FileNotFoundError where one of them is missing, Damaged where one was changed.
+  """
+  held = atomic.read_sealed(root / "report.json")
+  try:
+    page = atomic.sha256(atomic.read_bytes(root / "report.html"))
+  except atomic.Damaged as damage:
+    raise atomic.Damaged(f"report.html: {damage}") from damage
+  if page != held.get("page"):
+    raise atomic.Damaged("report.html is not the page that was drawn")
+  return held
 
 
 def write(root: Path, report: Report, fingerprint: str = "") -> Path:
   """report.html, and report.json from which `assay report` draws it again."""
   from experiments.report import build
 
-  atomic.write_json(root / "report.json", {**dataclasses.asdict(report), "fingerprint": fingerprint})
-  path = root / "report.html"
-  atomic.write_text(path, build.html(report))
+  path, page = root / "report.html", build.html(report)
+  atomic.write_text(path, page)
+  data = dataclasses.asdict(report)
+  atomic.write_sealed(
+    root / "report.json", {**data, "schema": 1, "fingerprint": fingerprint, "page": atomic.sha256(page)}
+  )
   return path
 
 
 def read(root: Path) -> Report:
-  """The stored report data of a workdir."""
-  data = ledger.numbers(json.loads((root / "report.json").read_text()))
-  data.pop("fingerprint", None)
-  studies = [
-    StudyPlot(**(study | {"arms": [ArmData(**arm) for arm in study["arms"]]})) for study in data.pop("studies")
-  ]
-  comparisons = [Comparison(**entry) for entry in data.pop("comparisons")]
-  outcomes = [Outcome(**entry) for entry in data.pop("outcomes")]
-  return Report(**data, studies=studies, comparisons=comparisons, outcomes=outcomes)
+  """The stored report data of a workdir. Raises FileNotFoundError, or Damaged when it is not what was written."""
+  data = ledger.numbers(atomic.read_sealed(root / "report.json"))
+  for name in ("schema", "fingerprint", "page"):
+    data.pop(name, None)
+  try:
+    studies = [
+      StudyPlot(**(study | {"arms": [ArmData(**arm) for arm in study["arms"]]})) for study in data.pop("studies")
+    ]
+    comparisons = [Comparison(**entry) for entry in data.pop("comparisons")]
+    outcomes = [Outcome(**entry) for entry in data.pop("outcomes")]
+    return Report(**data, studies=studies, comparisons=comparisons, outcomes=outcomes)
+  except (KeyError, TypeError) as error:
+    raise atomic.Damaged("another version of the report's data") from error
+
+
+def redraw(root: Path) -> Path:
+  """Draws the page of a workdir's report again from its data."""
+  mark = atomic.read_sealed(root / "report.json").get("fingerprint", "")
+  return write(root, read(root), mark)
 
 
 def show(table) -> None:

@@ -5,11 +5,18 @@ bound that decided falls on the same side of its minimum with probability F((bou
 Student's F. The bound's distance from the mean is taken to stay. At the same number of seeds, for tests of seeds alone.
 """
 
+import dataclasses
 import math
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-AGREES, OPEN, CONTRADICTS = "agrees", "open", "contradicts"
+from experiments import ledger
+from experiments.claim import TIERS, Claim, Study, Trial
+from model.errors import Refused
+
+MOST = 100  # seeds that one replication takes at most: tuning, then reporting up to the last look
+ANSWERS = AGREES, OPEN, CONTRADICTS = "agrees", "open", "contradicts"
 
 Row = Mapping[str, Any]
 
@@ -31,7 +38,7 @@ def expected(row: Row) -> float | None:
 
 def _cell(tests: Sequence[Row]) -> float | None:
   """A conjunction holds again when every part does, and fails again when one that failed does."""
-  failed = [test for test in tests if test["outcome"] == "below"]
+  failed = [test for test in tests if test.get("outcome") == "below"]
   found = [chance for test in failed or tests if (chance := _same_side(test)) is not None]
   if not found:
     return None
@@ -40,7 +47,7 @@ def _cell(tests: Sequence[Row]) -> float | None:
 
 def _same_side(test: Row) -> float | None:
   """Chance that the test's bound falls on the same side of its minimum effect again."""
-  if test["rule"] not in ("PERM", "TOST", "T") or test["outcome"] == "unclear" or test.get("detectable") is None:
+  if test.get("outcome") not in ("above", "below") or test.get("detectable") is None:
     return None
   from experiments import stats
 
@@ -66,6 +73,56 @@ def _spread(test: Row) -> float | None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# A replication to be run
+
+
+def rows(tier: str) -> dict[str, dict[str, Any]]:
+  """The committed row of every claim that trains, at its largest tier within `tier`; by id."""
+  reach, found = ("gpu",) if tier == "gpu" else TIERS[: TIERS.index(tier) + 1], {}
+  for row in sorted(ledger.read(ledger.committed()), key=lambda row: TIERS.index(row["tier"]) if row["trials"] else -1):
+    if row["trials"] and row["tier"] in reach:
+      found[row["id"]] = row
+  return found
+
+
+def chosen(claims: Sequence[Claim], held: Mapping[str, Row], space) -> list[Claim]:
+  """The claims that can be replicated, all of them or `--draw` of them; Refused where there is none."""
+  usable = [claim for claim in claims if claim.id in held and claim.tier_for(space.tier) == held[claim.id]["tier"]]
+  if not usable:
+    names = ", ".join(claim.id for claim in claims[:5])
+    raise Refused(
+      f"no trained row of {names} stands in the ledger at tier {space.tier}; exact rows have no seeds, others want "
+      "`assay reproduce` first"
+    )
+  if space.draw is None:
+    return usable
+  if space.draw > len(usable):
+    raise Refused(f"--draw={space.draw} of {len(usable)} rows that can be replicated; draw at most as many")
+  drawn = random.Random(space.draw_seed).sample(sorted(claim.id for claim in usable), space.draw)
+  return [claim for claim in usable if claim.id in drawn]
+
+
+def claim_at(claim: Claim, first_seed: int) -> Claim:
+  """The claim with other seeds: tuning from `first_seed`, then reporting. Refused where the claim has used some."""
+  from experiments import looks, study
+
+  assert isinstance(claim.experiment, Trial)
+  plan = claim.experiment.study
+  fresh = _at(plan, first_seed)
+  used = {*plan.tuning, *study.seeds(plan, len(plan.reporting) * 2 ** (looks.MOST - 1))}
+  if used & set(range(first_seed, first_seed + MOST)):
+    free = max(used) + 1
+    raise Refused(f"--first_seed={first_seed}: {claim.id} has used seeds up to {max(used)}; give {free} or more")
+  return dataclasses.replace(claim, experiment=dataclasses.replace(claim.experiment, study=fresh))
+
+
+def _at(plan: Study, first_seed: int) -> Study:
+  start = first_seed + len(plan.tuning)
+  tuning, reporting = range(first_seed, start), range(start, start + len(plan.reporting))
+  return dataclasses.replace(plan, tuning=tuple(tuning), reporting=tuple(reporting))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # A replication that was run
 
 
@@ -80,10 +137,21 @@ def agreement(row: Row, again: Row) -> str:
   return OPEN if "inconclusive" in (row["verdict"], again["verdict"]) else CONTRADICTS
 
 
-def entry(row: Row, again: Row, date: str) -> dict[str, Any]:
+def entry(row: Row, again: Row) -> dict[str, Any]:
   """What a row keeps of a replication."""
-  kept = ("verdict", "condition", "reason", "tests", "arms", "seeds", "look", "config_sha256", "code_sha256", "versions")
-  return {"answer": agreement(row, again), **{name: again[name] for name in kept}, "date": date}
+  kept = (
+    "verdict",
+    "condition",
+    "reason",
+    "tests",
+    "arms",
+    "seeds",
+    "look",
+    "config_sha256",
+    "code_sha256",
+    "versions",
+  )
+  return {"answer": agreement(row, again), **{name: again[name] for name in kept}, "date": again["run"]["date"]}
 
 
 def with_entry(row: Row, found: Row) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """From claims to ledger rows: gathers the evidence that the claims need, runs what is missing, decides each row."""
 
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from experiments import calls, ledger, looks, stamp, study, today, verdict
-from experiments.claim import Bench, Check, Citation, Claim, Study, Trial
+from experiments import calls, ledger, looks, measures, scales, stamp, study, today, verdict
+from experiments.claim import All, Bench, Check, Citation, Claim, Contrast, Equivalent, Moderated, Study, Test, Trial
 from experiments.claims import catalog
+from experiments.cohorts import cohort_key
 from experiments.runner import Runner
 from experiments.today import names
 
@@ -72,11 +74,13 @@ def _look(claim: Claim, look: looks.Look, done: study.Finished) -> Seen:
   assert isinstance(claim.experiment, Trial)
   wanted = sorted(names(claim.experiment.test))
   arms = _arms(claim, done)
+  if faults := done.faults(wanted):
+    return Seen(look, done, _unanswered(faults))
   decided = verdict.verdict(claim, done.samples(wanted), look.level, edge=any(arm.on_edge for arm in arms))
-  if any(arm.count("failed") for arm in arms):
-    decided |= {**_OPEN, "reason": "a trial failed; run the command again."}
-  elif not look.can_decide and any(test["rule"] == "T" for test in decided["tests"]):
-    decided |= {**_OPEN, "reason": f"{look.n} seeds are too few for an exact test at the level {look.level:.2g}."}
+  decided["tests"] = _kept_in_range(decided["tests"], claim.experiment.test, done)
+  if not look.can_decide and any(test["rule"] == "T" for test in decided["tests"]):
+    few = f"{look.n} seeds are too few for an exact test at the level {look.level:.2g}"
+    decided |= {**_OPEN, "reason": f"{few}; {decided['reason']}"}
   if look.number > 1 or decided["verdict"] == "inconclusive":
     decided["reason"] += f" Look {look.number} of {look.of}."
   return Seen(look, done, decided)
@@ -87,7 +91,8 @@ _OPEN = {"verdict": "inconclusive", "condition": None}
 
 def _is_open(claim: Claim, seen: Seen) -> bool:
   """Whether further seeds may decide: they do not where a rate stays on the grid's edge, or where runs failed."""
-  stuck = any(arm.on_edge or arm.count("failed") for arm in _arms(claim, seen.done))
+  assert isinstance(claim.experiment, Trial)
+  stuck = any(arm.on_edge for arm in _arms(claim, seen.done)) or seen.done.faults(names(claim.experiment.test))
   return seen.decided["verdict"] == "inconclusive" and not seen.look.last and not stuck
 
 
@@ -115,7 +120,10 @@ def _arms(claim: Claim, done: study.Finished) -> list[study.Arm]:
 
 
 def ready(claims: Sequence[Claim], tier: str) -> None:
-  """Raises Refused, before anything runs, when the data of some study is not installed."""
+  """Raises Refused, before anything runs, for a test that names no sample of its study, and for data not installed."""
+  for claim in claims:
+    if isinstance(claim.experiment, Trial) and (tier_of_claim := claim.tier_for(tier)):
+      measures.refuse_unknown(claim.experiment.study, names(claim.experiment.test), tier_of_claim)
   for plan, at in _studies(claims, {claim.id: claim.tier_for(tier) for claim in claims}).values():
     study.corpora.present(study.point(plan, at, next(iter(plan.arms)), lr=plan.grid[0], seed=0, split="test"))
 
@@ -126,10 +134,26 @@ def planned(claims: Sequence[Claim], tier: str) -> list[dict[str, Any]]:
   named = {c.experiment.run: at[c.id] for c in claims if at[c.id] and isinstance(c.experiment, Check | Bench)}
   items = [{"name": name, "tier": own, "trials": 0, "steps": 0} for name, own in named.items()]
   for plan, own in _studies(claims, at).values():
-    runs = len(plan.grid) * len(plan.tuning) + len(plan.reporting)  # of each arm
+    runs = study.runs_per_arm(plan)
     steps = runs * study.steps_per_seed(plan, own)
     items.append({"name": plan.name, "tier": own, "trials": runs * len(plan.arms_at(own)), "steps": steps})
   return items
+
+
+def contrasts(test: Test) -> list[Contrast]:
+  """Every contrast of a test."""
+  match test:
+    case Contrast():
+      return [test]
+    case Equivalent():
+      return [test.contrast, test.worse]
+    case All():
+      return [one for part in test.parts for one in contrasts(part)]
+    case Moderated():
+      cells = [one for cell in test.cells.values() for one in contrasts(cell)]
+      return cells + ([test.interaction] if test.interaction else [])
+    case _:
+      return []
 
 
 def _studies(claims: Iterable[Claim], at: Mapping[str, str | None]) -> dict[Any, tuple[Any, str]]:
@@ -153,7 +177,7 @@ def _row(claim: Claim, tier: str | None, samples, seen: Mapping[str, Seen], runn
     return ledger.row(claim, "none", device, verdict.verdict(claim, None, 1.0), versions=versions)
   config_sha256 = today.config_sha256(claim, tier)
   if isinstance(claim.experiment, Trial):
-    return _trial_row(claim, tier, config_sha256, seen[claim.id])
+    return _trial_row(claim, tier, config_sha256, seen[claim.id], runner)
   found = claim.experiment.samples if isinstance(claim.experiment, Citation) else samples[claim.experiment.run]
   files = today.files(claim, tier)
   arms = [ledger.arm(name, values) for name, values in found.items() if name in names(claim.experiment.test)]
@@ -164,16 +188,17 @@ def _row(claim: Claim, tier: str | None, samples, seen: Mapping[str, Seen], runn
   )
 
 
-def _trial_row(claim: Claim, tier: str, config_sha256: str, seen: Seen) -> dict[str, Any]:
+def _trial_row(claim: Claim, tier: str, config_sha256: str, seen: Seen, runner: Runner) -> dict[str, Any]:
   assert isinstance(claim.experiment, Trial)
   look, done, decided = seen
   plan, wanted, arms = done.study, sorted(names(claim.experiment.test)), _arms(claim, done)
   results = [result for arm in arms for result in arm.results]
+  where = results[0] if results else {}
   files = today.files(claim, tier)
   return ledger.row(
     claim,
     tier,
-    results[0].get("device", "cpu"),
+    where.get("device", "cpu"),
     decided,
     arms=[_arm(done, name, arms) for name in wanted],
     seeds={"tuning": plan.tuning, "reporting": plan.reporting},
@@ -181,25 +206,57 @@ def _trial_row(claim: Claim, tier: str, config_sha256: str, seen: Seen) -> dict[
     code_files=files,
     data_sha256=study.corpora.hashes(arms[0].config),
     trials=[key for arm in arms for key in arm.keys],
-    stale=any(_stale(arm) for arm in arms),
+    stale=any(_stale(arm, runner) for arm in arms),
     look=look.record,
     versions=stamp.versions(),
     run={
-      "device_name": results[0].get("device_name", ""),
-      "pack_width": max(result.get("pack_width", 1) for result in results),
+      "device_name": where.get("device_name", ""),
+      "pack_width": max((result.get("pack_width", 1) for result in results), default=1),
       "train_seconds": round(sum(result["seconds"] for result in results), 1),
     },
   )
 
 
-def _stale(arm: study.Arm) -> bool:
-  """Whether some trial of the arm was run by other code than today's."""
+def _kept_in_range(tests: Any, test: Test, done: study.Finished) -> list[dict[str, Any]]:
+  """The lines of a row, Student's intervals cut to what an effect can be: a difference of two shares ends at 1."""
+  reach: dict[str, list[tuple[float, float]]] = {}
+  for part in contrasts(test):
+    ends = [_ends(weight, *_range(name, done)) for name, weight in part.weights.items() if weight]
+    reach.setdefault(part.name, []).append((sum(low for low, _ in ends), sum(high for _, high in ends)))
+  kept = []
+  for line in tests:
+    low, high = zip(*reach.get(line["name"], [(-math.inf, math.inf)]), strict=True)
+    cut = tuple(min(max(end, min(low)), max(high)) for end in line["ci"]) if line["rule"] == "T" else None
+    kept.append(line | {"ci": cut} if cut else line)
+  return kept
+
+
+def _ends(weight: float, low: float, high: float) -> tuple[float, float]:
+  return (weight * low, weight * high) if weight > 0 else (weight * high, weight * low)
+
+
+def _range(name: str, done: study.Finished) -> tuple[float, float]:
+  arm, _, measure = name.partition(":")
+  metric = measure if measure not in ("", "window") else done.study.metric
+  return scales.scale(done.arms[arm].config, metric)[1:3]
+
+
+def _unanswered(faults: Sequence[str]) -> dict[str, Any]:
+  """What is decided where a number is missing: nothing, and the reason names what is missing and its cause."""
+  reason = f"no answer: {'; '.join(faults)}; correct the cause and run the command again."
+  return {"verdict": "inconclusive", "condition": None, "reason": reason, "tests": []}
+
+
+def _stale(arm: study.Arm, runner: Runner) -> bool:
+  """Whether some trial of the arm was run by other code than today's and kept, a tuning trial included."""
   current = stamp.code(arm.config)["code_sha256"]
-  return any(result.get("code_sha256") != current for result in arm.results)
+  kept = {cohort_key(runner.store.config(key)) for key in runner.stale} if runner.options.keep_stale else set()
+  others = [result for result in arm.results if result["status"] != "failed" and result.get("code_sha256") != current]
+  return cohort_key(arm.config) in kept or bool(others)
 
 
 def _arm(done: study.Finished, name: str, arms: Sequence[study.Arm]) -> dict[str, Any]:
   arm = next(arm for arm in arms if arm.name == name.partition(":")[0])
-  values = done.samples([name])[name]
-  failures = {"diverged": arm.count("diverged"), "stalled": arm.count("stalled")}
-  return ledger.arm(name, values, lr=arm.lr, lr_on_edge=arm.on_edge, **failures)
+  values = [] if done.faults([name]) else done.samples([name])[name]
+  diverged, stalled = arm.count("diverged"), arm.count("stalled")
+  return ledger.arm(name, values, lr=arm.lr, lr_on_edge=arm.on_edge, diverged=diverged, stalled=stalled)

@@ -4,6 +4,7 @@ The parent never imports jax: it hands packs to workers (one per core on CPU) an
 """
 
 import collections
+import contextlib
 import dataclasses
 import json
 import os
@@ -16,8 +17,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments import stamp
 from experiments.cohorts import Pack, packs
 from experiments.progress import Progress
+from experiments.signals import Interrupted, caught
 from experiments.store import Store
 from experiments.turns import Turns
 from model.errors import Refused
@@ -25,31 +28,27 @@ from model.errors import Refused
 VMAP_WIDTH = 16  # members per pack on an accelerator; on CPU members run one by one
 CALL_STEPS = {"experiments.checks": 300, "experiments.bench": 3000}  # what a call counts for in the progress shown
 
+TRIES = 3  # of a request whose worker is lost, before that is recorded
+
 Keep = Callable[[str, dict[str, list[float]]], None]  # what is done with a function's name and samples
-
-
-class Interrupted(Exception):
-  """A signal ended the command after its workers had saved."""
-
-  def __init__(self, number: int):
-    super().__init__(signal.Signals(number).name)
-    self.code = 128 + number
 
 
 @dataclasses.dataclass
 class Options:
-  """How to run: number of workers (0 = one per core), whether final checkpoints stay, a folder for profiles."""
+  """How to run: number of workers (0 = one per core), whether final checkpoints stay, a folder for profiles, and
+  whether results that other code made are kept, marked stale, or (the default) run again.
+  """
 
   jobs: int = 0
   keep: bool = False
   profile: str = ""
-  rerun_stale: bool = False
+  keep_stale: bool = False
 
 
 class Worker:
   """One worker process and the thread that listens to it."""
 
-  def __init__(self, root: Path, core: int, options: Options, inbox: queue.Queue):
+  def __init__(self, root: Path, core: int, options: Options, inbox: queue.SimpleQueue):
     keep = "keep" if options.keep else "drop"
     command = [sys.executable, "-m", "experiments.worker", str(root), str(core), keep, options.profile]
     pipe = subprocess.PIPE
@@ -61,13 +60,18 @@ class Worker:
     threading.Thread(target=self._listen, args=(inbox,), daemon=True).start()
     threading.Thread(target=self._drain, daemon=True).start()
 
-  def _listen(self, inbox: queue.Queue) -> None:
-    for line in self.process.stdout or ():
-      inbox.put((self, json.loads(line)))
+  def _listen(self, inbox: queue.SimpleQueue) -> None:
+    assert self.process.stdout is not None
+    with self.process.stdout as said:
+      for line in said:
+        with contextlib.suppress(json.JSONDecodeError):  # torn off: its worker is lost, which is told next
+          inbox.put((self, json.loads(line)))
     inbox.put((self, {"event": "ended", "code": self.process.wait()}))
 
   def _drain(self) -> None:
-    self.noise.extend(self.process.stderr or ())
+    assert self.process.stderr is not None
+    with self.process.stderr as noise:
+      self.noise.extend(noise)
 
   def send(self, request: dict[str, Any]) -> None:
     self.request = request
@@ -79,7 +83,8 @@ class Worker:
 
   def close(self) -> None:
     if self.process.stdin and not self.process.stdin.closed:
-      self.process.stdin.close()
+      with contextlib.suppress(BrokenPipeError):  # what it did not read is of no use to it any more
+        self.process.stdin.close()
 
 
 class Runner:
@@ -88,52 +93,65 @@ class Runner:
   def __init__(self, store: Store, options: Options, progress: Progress):
     self.store, self.options, self.progress = store, options, progress
     self.workers: list[Worker] = []
-    self.inbox: queue.Queue = queue.Queue()
+    self.inbox: queue.SimpleQueue = queue.SimpleQueue()  # the one that a signal's handler may write to
     self.turns = Turns()
     self.backend: dict[str, Any] = {}
     self.signal: int = 0
     self.statuses: dict[str, str] = {}
     self.ran: set[str] = set()
-    self._previous: dict[int, Any] = {}
+    self.stale: set[str] = set()  # trials that other code made: kept with keep_stale, else run again
+    self.crashes: dict[tuple[str, str], str] = {}  # by cohort and cause: the trial that failed first
+    self.stopped: dict[str, str] = {}  # by cohort: why the rest of it does not run
+    self._caught = contextlib.ExitStack()
 
   def __enter__(self) -> "Runner":
-    for number in (signal.SIGINT, signal.SIGTERM):
-      self._previous[number] = signal.signal(number, self._on_signal)
+    self._caught.enter_context(caught(self._on_signal))
     return self
 
   def __exit__(self, kind, *exc) -> None:
-    for worker in self.workers:
-      worker.close()
-      if kind is not None and not self.signal:  # nothing to wait for: what was not finished is made again
-        worker.process.kill()
-    for worker in self.workers:
-      try:
-        worker.process.wait(timeout=10)
-      except subprocess.TimeoutExpired:
-        worker.process.kill()
-    for number, handler in self._previous.items():
-      signal.signal(number, handler)
+    with self._caught:
+      for worker in self.workers:
+        worker.close()
+        if (kind is not None and not self.signal) or (self.signal and not worker.request):
+          worker.process.kill()  # nothing to wait for: what was not finished is made again
+      for worker in self.workers:
+        try:
+          worker.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+          worker.process.kill()
+    stamp.forget()
+    if self.signal and kind is None:  # it came when all was done
+      raise Interrupted(self.signal)
 
   def _on_signal(self, number: int, _frame) -> None:
     if self.signal:  # asked twice: do not wait for the save
       for worker in self.workers:
         worker.process.kill()
+      raise Interrupted(number)
     self.signal = number
     for worker in self.workers:
       worker.process.send_signal(signal.SIGTERM)
     self.inbox.put((None, {"event": "signal"}))
 
   def trials(self, points: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Results of these trials (key -> resolved config), running those that are not stored."""
-    stored = {key: result for key in points if (result := self._stored(key, points[key])) is not None}
+    """Results of these trials (key -> resolved config), running those that are not stored.
+
+    What other code or data made is run again, or kept with "stale": True; either way it is told.
+    """
+    stored = self._stored(points)
+    if damage := self.store.heal():
+      self.progress.warn(damage)
     missing = {key: config for key, config in points.items() if key not in stored}
     if missing:
+      codes = {
+        key: stamp.code(config)["code_sha256"] for key, config in missing.items()
+      }  # before any worker imports it
       self._start(len(missing))
-      requests = [self._request(pack) for pack in packs(missing, self._width())]
+      requests = [self._request(pack, codes) for pack in packs(missing, self._width())]
       self.progress.plan(sum(config["train"]["steps"] for config in missing.values()))
       self._work(requests)
       self.ran |= set(missing)
-    results = {key: self.store.result(key) or self._failure(key) for key in points}
+    results = {key: stored[key] if key in stored else self.store.record(key) for key in points}
     self.statuses |= {key: result["status"] for key, result in results.items()}
     return results
 
@@ -158,36 +176,64 @@ class Runner:
       self.progress.plan(sum(CALL_STEPS[prefix] for prefix, _ in names))
       self._work([{"kind": "call", "prefix": prefix, "name": name} for prefix, name in names], keep)
 
-  def _stored(self, key: str, config: Mapping[str, Any]) -> dict[str, Any] | None:
-    result = self.store.result(key)
-    if result is not None and self.options.rerun_stale:
-      from experiments import stamp
-
-      if result.get("code_sha256") != stamp.code(config)["code_sha256"]:
-        return None
-    return result
-
-  def _failure(self, key: str) -> dict[str, Any]:
-    return json.loads((self.store.trial(key) / "result.json").read_text())
+  def _stored(self, points: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The stored results that stand, by key."""
+    found = {key: result for key in points if (result := self.store.result(key)) is not None}
+    changes = {key: names for key, result in found.items() if (names := stamp.changed(points[key], result))}
+    if not changes:
+      return found
+    if new := {key: names for key, names in changes.items() if key not in self.stale}:
+      self.progress.warn(_told(new, self.options.keep_stale))
+    self.stale |= changes.keys()
+    if self.options.keep_stale:
+      return {key: result | {"stale": True} if key in changes else result for key, result in found.items()}
+    return {key: result for key, result in found.items() if key not in changes}
 
   def _width(self) -> int:
     return 1 if self.backend["device"] == "cpu" else VMAP_WIDTH
 
-  def _request(self, pack: Pack) -> dict[str, Any]:
-    return {"kind": "pack", "cohort": pack.cohort, "keys": list(pack.keys), "configs": list(pack.configs)}
+  def _request(self, pack: Pack, codes: Mapping[str, str]) -> dict[str, Any]:
+    members = {"keys": list(pack.keys), "configs": list(pack.configs), "code": [codes[key] for key in pack.keys]}
+    return {"kind": "pack", "cohort": pack.cohort, **members}
 
   def _start(self, tasks: int) -> None:
     """Starts workers up to the number of jobs; the first one tells which device there is."""
-    if not self.workers:
-      self.workers.append(Worker(self.store.root, self._core(0), self.options, self.inbox))
-      worker, event = self.inbox.get()
-      if event["event"] != "hello":
-        raise RuntimeError(f"a worker did not start: {' '.join(worker.noise) if worker else event}")
+    if not self.backend:
+      event = self._first_word()
       self.backend = {name: event[name] for name in ("device", "device_name")}
       self.turns.device = self.backend["device"]
     jobs = min(self._jobs(), tasks)
     while len(self.workers) < jobs:
-      self.workers.append(Worker(self.store.root, self._core(len(self.workers)), self.options, self.inbox))
+      self._hire()
+
+  def _hire(self) -> Worker:
+    """One more worker; a signal that came while it was made reaches it too."""
+    worker = Worker(self.store.root, self._core(len(self.workers)), self.options, self.inbox)
+    self.workers.append(worker)
+    if self.signal:
+      worker.process.send_signal(signal.SIGTERM)
+    return worker
+
+  def _first_word(self) -> dict[str, Any]:
+    """What the first worker says of its device; one that is lost before is replaced, twice."""
+    for attempt in range(1, TRIES + 1):
+      hired = self._hire()
+      worker, event = self.inbox.get()
+      while worker is not hired and not self.signal:  # an echo of one that is gone
+        worker, event = self.inbox.get()
+      if self.signal:
+        raise Interrupted(self.signal)
+      if event["event"] == "hello":
+        return event
+      if event["event"] == "refused":
+        raise Refused(event["message"])
+      hired.close()
+      self.workers.remove(hired)
+      if attempt < TRIES:
+        self.progress.warn(f"a worker did not start ({_ending(event['code'])}); another one is tried")
+    raise RuntimeError(
+      f"no worker starts, {TRIES} were tried: {' '.join(hired.noise)[-500:] or _ending(event['code'])}"
+    )
 
   def _jobs(self) -> int:
     if self.options.jobs:
@@ -202,14 +248,14 @@ class Runner:
   def _work(self, requests: list[dict[str, Any]], keep: Keep = lambda name, samples: None) -> None:
     """Serves all requests."""
     self.turns.add(requests)
+    for cohort in self.stopped:
+      self._give_up(cohort)
     for worker in self.workers:
       self._next(worker)
     while any(worker.request for worker in self.workers):
       worker, event = self.inbox.get()
-      if worker is not None:
+      if worker is not None and worker in self.workers:
         self._handle(worker, event, keep)
-      if self.signal and not any(w.process.poll() is None for w in self.workers):
-        raise Interrupted(self.signal)
     if self.signal:
       raise Interrupted(self.signal)
 
@@ -230,45 +276,86 @@ class Runner:
       self.progress.advance(CALL_STEPS[worker.request["prefix"]] if worker.request else 0)
       self._next(worker)
     elif kind in ("done", "failed"):
-      if kind == "failed":
-        self.progress.warn(f"a trial failed: {event['cause']}")
       self.progress.done(tuple(event["keys"]), worker.request or {})
+      if kind == "failed" and worker.request:
+        self._crashed(worker.request, event["cause"])
       self._next(worker)
+    elif kind == "dropped":
+      self.turns.forget(worker, event["cohorts"])
     elif kind == "ended":
       self._ended(worker, event["code"])
 
   def _ended(self, worker: Worker, code: int) -> None:
-    """A worker is gone: asked to, or killed (by the system's memory guard, say)."""
+    """A worker is gone: asked to, or killed (by the system's memory guard, say). Its request is tried again."""
     lost, worker.request = worker.request, None
     if self.signal:
       return
+    worker.close()
     self.workers.remove(worker)
     self.turns.drop(worker)
     if lost is None:
       return
-    if lost["kind"] == "call":
-      raise RuntimeError(f"{lost['name']}: the worker ended with code {code}: {' '.join(worker.noise)[-500:]}")
-    hint = "killed, perhaps out of memory: use fewer --jobs" if code in (-9, 137) else "see crash.txt"
-    self._record_loss(lost, f"the worker ended with code {code} ({hint})")
-    replacement = Worker(self.store.root, self._core(len(self.workers)), self.options, self.inbox)
-    self.workers.append(replacement)
-    self._next(replacement)
+    lost["tries"] = lost.get("tries", 0) + 1
+    if lost["tries"] < TRIES:
+      again = f"its work is tried again ({lost['tries']} of {TRIES - 1})"
+      self.progress.warn(f"the worker ended with {_ending(code)}; {again}")
+      self.turns.add([lost])
+    elif lost["kind"] == "call":
+      raise RuntimeError(f"{lost['name']}: the worker ended with {_ending(code)}: {' '.join(worker.noise)[-500:]}")
+    else:
+      self._record_loss(lost, f"the worker ended with {_ending(code)}")
+    self._next(self._hire())
 
   def _record_loss(self, request: dict[str, Any], cause: str) -> None:
-    from experiments import atomic
-
     for key, config in zip(request["keys"], request["configs"], strict=True):
-      self.store.begin(key, config, self.store.curve(key))
-      result = {"schema": 1, "status": "failed", "cause": cause, "steps": 0, "measures": {}, "seconds": 0.0}
-      atomic.write_json(self.store.trial(key) / "result.json", result)
-    self.progress.warn(f"a trial failed: {cause}")
+      self.store.fail(key, config, cause)
+    self.progress.done(tuple(request["keys"]), request)
+    self._crashed(request, cause)
+
+  def _crashed(self, request: dict[str, Any], cause: str) -> None:
+    """Tells a cause once; the same one again in a cohort stops it: what waits of it would fail alike."""
+    cohort, key = request["cohort"], request["keys"][0]
+    if all(cause != known for _, known in self.crashes):
+      self.progress.warn(f"a trial failed: {cause}")
+    first = self.crashes.setdefault((cohort, cause), key)
+    if first != key and cohort not in self.stopped:
+      self.stopped[cohort] = f"not run: the same crash as trial {first}: {cause}"
+      given_up = self._give_up(cohort)
+      self.progress.warn(f"trial {key} failed like {first}; {given_up} that wait for the same program are not run")
+
+  def _give_up(self, cohort: str) -> int:
+    """Records the waiting trials of a cohort as failed, without running them; returns their number."""
+    count = 0
+    for request in self.turns.withdraw(cohort):
+      for key, config in zip(request["keys"], request["configs"], strict=True):
+        self.store.fail(key, config, self.stopped[cohort])
+        count += 1
+      self.progress.done(tuple(request["keys"]), request)
+    return count
 
   def _next(self, worker: Worker) -> None:
     """Hands over the next request, if there is one."""
     worker.request = None
+    if worker not in self.workers:
+      return
     request = None if self.signal else self.turns.take(worker)
     if request is not None:
       worker.send(request)
+
+
+def _told(changes: Mapping[str, list[str]], kept: bool) -> str:
+  """One line on what other code made."""
+  files = sorted({name for names in changes.values() for name in names})
+  shown = ", ".join(files[:6]) + (f" and {len(files) - 6} more" if len(files) > 6 else "")
+  trials = f"{len(changes)} trials were" if len(changes) > 1 else "1 trial was"
+  done = "kept, marked stale" if kept else "run again (--keep_stale keeps what is stored)"
+  return f"{trials} made by other code and {done}: {shown} changed"
+
+
+def _ending(code: int) -> str:
+  """What a worker's exit code says to the user."""
+  hint = "killed, perhaps out of memory: use fewer --jobs" if code in (-9, 137) else "see crash.txt, if there is one"
+  return f"code {code} ({hint})"
 
 
 def _cores() -> list[int]:

@@ -13,7 +13,7 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from experiments import atomic
 from model.errors import Refused
@@ -32,13 +32,18 @@ class Source(NamedTuple):
 
 
 def read(base: Path, path: str) -> Source:
-  """The file `path`, relative to `base` or absolute. Raises SyntaxError for what is not Python."""
+  """The file `path`, relative to `base` or absolute. Raises SyntaxError for a .py file that is not Python.
+
+  Any other file is data: its text is the hash of its content.
+  """
   stat = (base / path).stat()
   return _read(base / path, path, stat.st_mtime_ns, stat.st_size)
 
 
 def parse(content: bytes, path: str) -> Source:
   """What a file of this content holds; its path tells what relative imports mean."""
+  if not path.endswith(".py"):
+    return Source(hashlib.sha256(content).hexdigest(), (), frozenset())
   nodes: list[ast.AST] = []
   text = dump(ast.parse(content, filename=path), nodes)
   words = (node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
@@ -46,9 +51,14 @@ def parse(content: bytes, path: str) -> Source:
 
 
 def dump(node: object, met: list[ast.AST]) -> str:
-  """A tree as text without positions, empty fields and bare strings (docstrings); its nodes are added to `met`."""
+  """A tree as text without positions, empty fields and bare strings (docstrings); its nodes are added to `met`.
+
+  What a refusal says is left out too: Refused("...") in other words refuses the same.
+  """
   if isinstance(node, ast.AST):
     met.append(node)
+    if _is_refusal(node):
+      node = ast.Call(node.func, [arg for arg in node.args if not _is_text(arg)], node.keywords)
     if isinstance(node, ast.Constant) and node.value is None:  # a value only here; elsewhere it is a field left out
       return "Constant(None)"
     fields = ((name, getattr(node, name, None)) for name in node._fields if name not in LEFT_OUT)
@@ -57,6 +67,23 @@ def dump(node: object, met: list[ast.AST]) -> str:
   if isinstance(node, list):
     return "[" + ",".join([dump(item, met) for item in node if not _is_bare_string(item)]) + "]"
   return repr(node)
+
+
+def _is_refusal(node: ast.AST) -> TypeGuard[ast.Call]:
+  """Whether the node makes a Refused, by its plain name or as errors.Refused."""
+  if not isinstance(node, ast.Call):
+    return False
+  name = node.func
+  return (isinstance(name, ast.Name) and name.id == "Refused") or (
+    isinstance(name, ast.Attribute) and name.attr == "Refused"
+  )
+
+
+def _is_text(node: ast.expr) -> bool:
+  """Whether an expression is a text, or texts put together with + and %."""
+  if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Mod):
+    return _is_text(node.left) or _is_text(node.right)
+  return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
 
 
 def _is_bare_string(node: object) -> bool:

@@ -19,7 +19,10 @@ RELATIVE = 1e-12  # two numbers closer than this share of their size are taken f
 
 
 class Interval(NamedTuple):
-  """Bounds, each at the asked one-sided level; `method` is "sign-flip", "sampled sign-flip", "t" or "none"."""
+  """Bounds, each at the asked one-sided level; `method` is "sign-flip", "sampled sign-flip", "t" or "none".
+
+  "t within [0, 1]" is Student's interval cut to what the mean can be at all (`within`).
+  """
 
   low: float
   high: float
@@ -90,6 +93,37 @@ def interval(values: Sequence[float], level: float) -> Interval:
   exact = n <= ENUMERATED
   high = means[-k] if exact else -subset_means([-x for x in values])[k - 1]
   return Interval(float(means[k - 1]), float(high), "sign-flip" if exact else "sampled sign-flip")
+
+
+def within(found: Interval, low: float, high: float) -> Interval:
+  """The part of an interval that lies in the range [low, high] of the quantity, which loses no truth that it held.
+
+  Means of values in a range stay inside by themselves under the sign-flip test; Student's t knows no range.
+  """
+  cut = Interval(min(max(found.low, low), high), max(min(found.high, high), low), found.method)
+  return cut._replace(method=f"t within [{low:g}, {high:g}]") if cut != found and found.method == "t" else cut
+
+
+def seeds_needed(level: float) -> int:
+  """The fewest values from which the exact sign-flip test can reject at this one-sided level."""
+  return math.ceil(-math.log2(level) - RELATIVE)
+
+
+def said(method: str, n: int, level: float = 0.025) -> str:
+  """The method of an interval in words, for wherever the interval is shown."""
+  if method.startswith("t"):
+    few = f", as {n} seeds are too few for the exact test ({seeds_needed(level)})" if n < seeds_needed(level) else ""
+    return f"Student's {method}{few}"
+  few = f"none: {n} value{'s' if n != 1 else ''}, too few or too alike"
+  return {"sign-flip": "exact sign-flip", "sampled sign-flip": "sampled sign-flip", "none": few}[method]
+
+
+def two_sided(values: Sequence[float], method: str) -> float:
+  """The p that belongs to an interval of this method; 1.0 where there is none."""
+  if method == "none":
+    return 1.0
+  test = sign_flip if method.endswith("sign-flip") else t_test
+  return min(1.0, 2 * min(test(values), test([-x for x in values])))
 
 
 def t_interval(values: Sequence[float], level: float) -> Interval:

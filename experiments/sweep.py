@@ -6,11 +6,11 @@ from typing import Any
 
 from configs import override
 from configs import sweep as axes
-from experiments import corpora
+from experiments import corpora, measures, scales
 from experiments.claim import Study
 from experiments.cohorts import cohort_key, trial_key
 from experiments.runner import Runner
-from experiments.study import Arm, Finished
+from experiments.study import Arm, Finished, finite, missing
 from model.errors import Refused
 
 GIGAFLOPS = 20.0  # a cautious guess of one CPU core on these small matrices, for the estimate of a dry run
@@ -23,14 +23,26 @@ Point = dict[str, object]
 def points(card: str, overrides: Sequence[str], given_axes: Sequence[str]) -> dict[str, dict[str, Any]]:
   """Name -> resolved config of every point: the axes crossed, or the card's own sweep()."""
   chosen = axes.product(*(axes.axis(text) for text in given_axes)) if given_axes else override.points(card)
-  base = override.load(card, overrides)
+  base = override.load(card, shared=overrides)
+  _refuse_seed(dict(text.split("=", 1) for text in overrides), "--config.")
   named: dict[str, dict[str, Any]] = {}
   for point in chosen:
+    _refuse_seed(point, "")
     name = label(point)
     if name in named:
       raise Refused(f"two points of the sweep are named {name!r}; give axes whose last names differ")
     named[name] = override.resolve(override.apply(base, point))
+  override.refuse_idle_shared(card, overrides, named.values())
+  measures.refuse_equal(named, {name: name for name in named}, "points ")
   return named
+
+
+def _refuse_seed(settings: Mapping[str, object], prefix: str) -> None:
+  if "seed" in settings:
+    raise Refused(
+      f"{prefix}seed={settings['seed']} would be overwritten: a sweep runs seeds {SEED_BASE}, {SEED_BASE + 1}, ... of"
+      " every point; --seeds=N says how many"
+    )
 
 
 def label(point: Mapping[str, object]) -> str:
@@ -83,18 +95,29 @@ def estimate(named: Mapping[str, dict[str, Any]], seeds: int, jobs: int) -> list
 
 
 def summary(done: Finished, measures: Sequence[str]) -> list[dict[str, Any]]:
-  """Mean and 95 % interval of each measure per point; runs that did not train are counted beside."""
-  from experiments import stats
+  """Mean and 95 % interval of each measure per point; runs that did not train are counted beside.
 
+  A run that diverged counts as `study.finite` says; one that failed, or has nothing to stand for its number, has no
+  part in the mean, which the measure's own `n` tells.
+  """
   rows = []
   for arm in done.arms.values():
     row: dict[str, Any] = {"point": arm.name, "n": len(arm.results)}
-    for measure in measures:
-      values = [result["measures"].get(measure, math.nan) for result in arm.results]
-      finite = [value for value in values if math.isfinite(value)]
-      mean = sum(finite) / len(finite) if finite else math.nan
-      low, high, _ = stats.t_interval(finite, 0.025) if len(finite) > 1 else (math.nan, math.nan, "none")
-      row[measure] = {"mean": mean, "ci": [low, high], "n": len(finite)}
+    row |= {measure: figures(arm, measure) for measure in measures}
     row |= {status: arm.count(status) for status in ("diverged", "stalled", "failed")}
+    row["stale"] = sum(bool(result.get("stale")) for result in arm.results)
     rows.append(row)
   return rows
+
+
+def figures(arm: Arm, measure: str) -> dict[str, Any]:
+  """{"mean", "ci", "n", "method"} of the runs that have the measure: by sign-flip, or by Student's t for few seeds."""
+  from experiments import stats
+
+  told = [finite(result, measure) for result in arm.results if not missing(result, measure)]
+  values = [value for value in told if math.isfinite(value)]
+  if not values:
+    return {"mean": math.nan, "ci": [math.nan, math.nan], "n": 0, "method": "none"}
+  scale = scales.scale(arm.config, measure)
+  found = stats.within(stats.interval(values, 0.025), scale.low, scale.high)
+  return {"mean": sum(values) / len(values), "ci": [found.low, found.high], "n": len(values), "method": found.method}

@@ -14,7 +14,7 @@ Request = dict[str, Any]
 
 
 def keep(held: "collections.OrderedDict[str, Any]", device: str) -> None:
-  """Drops what was compiled first, where too much is held: in a worker the programs, here the knowledge of them."""
+  """Drops what was used least recently, where too much is held: in a worker programs, here the knowledge of them."""
   while len(held) > (HELD if device == "cpu" else HELD_ON_DEVICE):
     held.popitem(last=False)
 
@@ -43,9 +43,19 @@ class Turns:
       del self.waiting[cohort]
     if cohort:
       held = self.held.setdefault(worker, collections.OrderedDict())
-      held.setdefault(cohort, None)
+      held[cohort] = None
+      held.move_to_end(cohort)
       keep(held, self.device)
     return request
+
+  def withdraw(self, cohort: str) -> list[Request]:
+    """The waiting requests of a cohort, which wait no longer."""
+    return list(self.waiting.pop(cohort, ()))
+
+  def forget(self, worker: Hashable, cohorts: Iterable[str]) -> None:
+    """These cohorts are no longer in the worker's memory."""
+    for cohort in cohorts:
+      self.held.get(worker, {}).pop(cohort, None)
 
   def drop(self, worker: Hashable) -> None:
     """Forgets a worker that is gone, and what it held."""
@@ -53,9 +63,10 @@ class Turns:
     self.current.pop(worker, None)
 
   def _choice(self, worker: Hashable) -> str:
-    held = self.held.get(worker, ())
+    held = tuple(self.held.get(worker, ()))
     taken = {cohort for other in self.held if other is not worker for cohort in self.held[other]}
-    own = [cohort for cohort in (self.current.get(worker, ""), *held) if cohort in self.waiting]
+    latest = (self.current.get(worker, ""), *reversed(held))  # what is held for longest is dropped first
+    own = [cohort for cohort in latest if cohort in self.waiting]
     free = [cohort for cohort in self.waiting if cohort not in taken]
     longest = max(self.waiting, key=lambda cohort: len(self.waiting[cohort]))
     return next(iter((*own, *free, longest)))

@@ -68,6 +68,7 @@ def _figures(result) -> str:
   held = f"margin {_number(result.minimum_effect)}" if result.rule == "TOST" else _number(result.minimum_effect)
   figures = f"{name}: effect {_number(result.effect)}"
   where = f"n = {result.n}, one-sided level {_number(result.alpha)}"
+  where += ", by Student's t: too few for the exact test" if result.rule == "T" else ""
   low, high = (_number(bound) for bound in result.bound)
   if result.rule == "TOST":
     relation = {"above": "inside", "below": "outside"}.get(result.outcome, "neither inside nor outside")

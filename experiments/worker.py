@@ -13,7 +13,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from experiments import turns
+from experiments import memory, turns
 from model.errors import Refused
 
 
@@ -39,19 +39,30 @@ def main(argv: list[str]) -> int:
   from train import compute
 
   compute.cache_compiled()
-  tell = lambda **event: events.write(json.dumps(event) + "\n")  # noqa: E731
+
+  def tell(**event):
+    try:
+      events.write(json.dumps(event) + "\n")
+    except BrokenPipeError:  # whoever asked is gone; what is stored stays, and this is no trial's failure
+      os._exit(1)
+
   here = stamp.device()
   tell(event="hello", **here)
   cohorts: collections.OrderedDict[str, object] = collections.OrderedDict()
+  trimmer = memory.Trimmer(base=memory.used())
   with compute.profile(profile or None):
     for line in sys.stdin:
       request = json.loads(line)
       serving[:] = [request["kind"]]
       outcome = work.one(root, request, cohorts, keep=keep, stop=lambda: bool(stopping), tell=tell)
       serving.clear()
-      turns.keep(cohorts, here["device"])
       if stopping or outcome == "stopped":
         return 143
+      if request.get("cohort") in cohorts:
+        cohorts.move_to_end(request["cohort"])
+      turns.keep(cohorts, here["device"])
+      if dropped := trimmer.trim(cohorts):
+        tell(event="dropped", cohorts=dropped)
   return 0
 
 

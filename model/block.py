@@ -29,6 +29,7 @@ class Wiring:
   norm: str = "pre"
   residual: bool = True
   order: str = "af"
+  eps: float = 1e-6  # what every norm adds to the variance
 
   def plan(self, depth: int) -> tuple[tuple[str, int], ...]:
     """(letter, layer) for each sublayer of a stack."""
@@ -42,10 +43,14 @@ class Wiring:
 
 
 class Memory(NamedTuple):
-  """What a layer read in the stretches before (Dai et al. 2019): its inputs, without gradient, and where they stood."""
+  """What a layer read in the stretches before (Dai et al. 2019): its inputs, without gradient, and where they stood.
+
+  mark_BS: which of them the mechanism picks out by content; None where nobody asks.
+  """
 
   state_BSM: jax.Array
   where: Where
+  mark_BS: jax.Array | None = None
 
 
 class Place(NamedTuple):
@@ -55,13 +60,17 @@ class Place(NamedTuple):
   position: nnx.Module | None = None
   memory_BSM: jax.Array | None = None  # of cross-attention
   cross_see: See | None = None
-  before: Memory | None = None  # earlier stretches
+  before: Memory | None = None  # earlier stretches, whose columns stand in front of all others in see.k
+  again: bool = False  # the row stands in see.k twice: first as what is remembered, without gradient, then as it is
   record: list | None = None
   names: tuple[str, str] = ("", "")  # what records of self- and cross-attention are called
 
 
 class LayerNorm(nnx.Module):
-  """Ba et al. 2016: (x - mean) / sqrt(var + eps) * gain + bias, statistics in float32."""
+  """Ba et al. 2016: (x - mean) / sqrt(var + eps) * gain + bias, statistics in float32.
+
+  The slope is at most gain / sqrt(eps), at a constant row; there those of norms behind one another multiply.
+  """
 
   def __init__(self, width: int, *, eps: float = 1e-6):
     self.gain, self.bias = initial.param((width,), "gain"), initial.param((width,), "bias")
@@ -104,10 +113,10 @@ class Block(nnx.Module):
       raise Refused(f"wiring.order={self.wiring.order!r}: p has no place for cross-attention; use af, fa or aaff")
     feedforward = build.make("feedforward", settings["feedforward"], width=width)
     self.feedforward = None if getattr(feedforward, "absent", False) else feedforward
-    normed = self.wiring.norm != "none"
-    self.attention_norm = LayerNorm(width) if normed else None
-    self.cross_norm = LayerNorm(width) if normed and cross else None
-    self.feedforward_norm = LayerNorm(width) if normed and self.feedforward is not None else None
+    normed, eps = self.wiring.norm != "none", self.wiring.eps
+    self.attention_norm = LayerNorm(width, eps=eps) if normed else None
+    self.cross_norm = LayerNorm(width, eps=eps) if normed and cross else None
+    self.feedforward_norm = LayerNorm(width, eps=eps) if normed and self.feedforward is not None else None
 
   def __call__(self, x_BTM, see: See, *, caches=(None, None), key=None, **place):
     """The layer alone, in its wiring's order; returns (y_BTM, caches). place: further fields of Place."""
@@ -116,7 +125,8 @@ class Block(nnx.Module):
 
   def look(self, x_BTM, place: Place, caches=(None, None), keys=(None, None)):
     """Self-attention, then cross-attention if there is any; returns (y_BTM, caches). keys: dropout."""
-    x_BTM, own = self._wire(self.attention_norm, lambda h_BTM: self._to_itself(h_BTM, place, caches[0]), x_BTM, keys[0])
+    to_itself = lambda h_BTM: self._to_itself(x_BTM, h_BTM, place, caches[0])  # noqa: E731
+    x_BTM, own = self._wire(self.attention_norm, to_itself, x_BTM, keys[0])
     if self.cross is None:
       return x_BTM, (own, None)
     cross = self.cross
@@ -138,22 +148,23 @@ class Block(nnx.Module):
     fed_BTM = self.feedforward(self._before(self.feedforward_norm, x_BTM))
 
     def sublayers(h_BTM):
-      y_BTM, own = self._to_itself(h_BTM, place, caches[0])
+      y_BTM, own = self._to_itself(x_BTM, h_BTM, place, caches[0])
       return y_BTM + fed_BTM, (own, None)
 
     return self._wire(self.attention_norm, sublayers, x_BTM, keys[0])
 
-  def _to_itself(self, h_BTM, place: Place, cache):
-    """Self-attention of what has passed the norm; earlier stretches pass it too."""
-    if place.before is None:
+  def _to_itself(self, x_BTM, h_BTM, place: Place, cache):
+    """Self-attention of x_BTM, which has passed the norm as h_BTM; what is remembered passes it too."""
+    states = [] if place.before is None else [place.before.state_BSM]
+    states += [x_BTM] if place.again else []
+    if not states:
       return _attend(self.attention, h_BTM, h_BTM, place.see, place, cache, place.names[0])
-    state_BSM, where = jax.lax.stop_gradient(place.before.state_BSM), place.before.where
-    memory_BSM = jnp.concatenate([self._before(self.attention_norm, state_BSM).astype(h_BTM.dtype), h_BTM], 1)
-    see = See(place.see.q, joined(where, place.see.k), place.see.rule)
-    return _attend(self.attention, h_BTM, memory_BSM, see, place, cache, place.names[0])
+    state_BSM = self._before(self.attention_norm, jax.lax.stop_gradient(jnp.concatenate(states, 1)))
+    memory_BSM = jnp.concatenate([state_BSM.astype(h_BTM.dtype), h_BTM], 1)
+    return _attend(self.attention, h_BTM, memory_BSM, place.see, place, cache, place.names[0])
 
   def _to_memory(self, heads: Heads, h_BTM, place: Place, cache):
-    apart = place._replace(position=None)  # no scheme relates a place here to one there
+    apart = place._replace(position=None, again=False)  # no scheme relates a place here to one there
     return _attend(heads, h_BTM, place.memory_BSM, place.cross_see, apart, cache, place.names[1])
 
   def _before(self, norm, x_BTM):
@@ -219,4 +230,15 @@ def _attend(heads: Heads, x_BTM, memory_BSM, see, place: Place, cache, name: str
   y_BTM, cache = heads(x_BTM, memory_BSM, see, position=place.position, cache=cache, record=place.record)
   for entry in (place.record or [])[start:]:
     entry["name"] = name
+    if place.again:
+      entry["weights_BKGTS"] = _once(entry["weights_BKGTS"], x_BTM.shape[1])
   return y_BTM, cache
+
+
+def _once(weights_BKGTS, length: int):
+  """The weights of a row whose columns stood twice: each query sees a token in one of its two places."""
+  if weights_BKGTS is None:
+    return None
+  keys = weights_BKGTS.shape[-1]
+  before, earlier, own = jnp.split(weights_BKGTS, [keys - 2 * length, keys - length], -1)
+  return jnp.concatenate([before, earlier + own], -1)

@@ -3,17 +3,22 @@
 Nothing here imports jax until a class is asked for, so a wrong name is answered at once.
 """
 
+import contextlib
 import difflib
 import functools
 import importlib
 import importlib.util
 import inspect
+import math
 import numbers
+import signal
 import sys
+import threading
+import traceback
 import types
 import typing
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +28,7 @@ from model.vocabulary import Vocabulary
 INTERFACES = ("mechanism", "scheme", "task", "cell")  # files of a family that hold its base class, not a kind
 CONTEXT = ("width", "heads", "kv_heads", "head_dim", "layer")  # what the builder gives, never an option
 REQUIRED = inspect.Parameter.empty
+IMPORT_SECONDS = 10.0  # what the import of a user's file may take
 
 # Every key of a model with its default; the five slots are {"kind": ..., **options of the kind}.
 DEFAULTS: dict[str, Any] = {
@@ -44,7 +50,7 @@ DEFAULTS: dict[str, Any] = {
   "dropout": 0.0,
   "direction": "forward",
   "reads": "none",
-  "wiring": {"norm": "pre", "residual": True, "order": "af"},
+  "wiring": {"norm": "pre", "residual": True, "order": "af", "eps": 1e-6},
   "attention": {"kind": "dot"},
   "position": {"kind": "none"},
   "feedforward": {"kind": "relu"},
@@ -180,6 +186,8 @@ def _check_shape(settings: Mapping[str, Any]) -> None:
     raise Refused(f"model.tie={settings['tie']} needs kv_heads equal to heads={heads}, got {kv_heads}; use kv_heads=0")
   if not 0 <= settings["dropout"] < 1:
     raise Refused(f"model.dropout={settings['dropout']} is not in [0, 1)")
+  if not 0 < settings["wiring"]["eps"] < math.inf:
+    raise Refused(f"model.wiring.eps={settings['wiring']['eps']} is not above 0; use 1e-6, or 1e-5 as PyTorch does")
 
 
 def _folder(family: str, package: str) -> str:
@@ -252,7 +260,34 @@ def _user_module(path: str, written: int, asked: str) -> types.ModuleType:
   assert spec.loader is not None
   module = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look their module up by name
   try:
-    spec.loader.exec_module(module)
-  except Exception as error:
-    raise Refused(f"{asked} cannot be imported: {type(error).__name__}: {' '.join(str(error).split())}") from error
+    with _limited(asked):
+      spec.loader.exec_module(module)
+  except Refused:
+    raise
+  except (Exception, SystemExit, KeyboardInterrupt) as error:
+    if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+      raise  # someone pressed Ctrl-C; a worker does not hear it
+    steps = traceback.walk_tb(error.__traceback__)
+    lines = [number for frame, number in steps if frame.f_code.co_filename == path] or [getattr(error, "lineno", 0)]
+    what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    raise Refused(f"{asked} cannot be imported: {Path(path).name}:{lines[-1]}: {what}; correct the file") from error
   return module
+
+
+@contextlib.contextmanager
+def _limited(asked: str) -> Iterator[None]:
+  """Refuses a file that does not come to its end; only the main thread can be woken."""
+  if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+    yield
+    return
+
+  def ring(_number, _frame):
+    raise Refused(f"{asked} cannot be imported: it took longer than {IMPORT_SECONDS:g} s; correct the file")
+
+  previous = signal.signal(signal.SIGALRM, ring)
+  signal.setitimer(signal.ITIMER_REAL, IMPORT_SECONDS, 1.0)
+  try:
+    yield
+  finally:
+    signal.setitimer(signal.ITIMER_REAL, 0.0)
+    signal.signal(signal.SIGALRM, previous)

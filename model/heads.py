@@ -100,6 +100,11 @@ class Heads(nnx.Module):
       record.append({"layer": self.layer, "weights_BKGTS": weights_BKGTS, "out_BTKGD": out_BTKGD})
     return self._join(out_BTKGD, x_BTM.dtype), cache
 
+  def marks(self, tokens_BTC):
+    """Booleans (B, T): tokens that the mechanism picks out by content; None where it picks none."""
+    symbols = self.mechanism.symbols
+    return jnp.isin(tokens_BTC[..., 0], jnp.asarray(symbols, tokens_BTC.dtype)) if symbols else None
+
   def empty_cache(self, batch: int, slots: int, dtype=jnp.float32):
     """What step-by-step use carries, without content; every leaf has the batch as axis 0.
 
@@ -130,7 +135,7 @@ class Heads(nnx.Module):
     if position is None:
       return q_BTKGD
     B, T, K, G, D = q_BTKGD.shape
-    return position.rotate(q_BTKGD.reshape(B, T, K * G, D), where).reshape(q_BTKGD.shape)
+    return self.mechanism.turn(q_BTKGD.reshape(B, T, K * G, D), where, position).reshape(q_BTKGD.shape)
 
   def _keys_values(self, memory_BSM, where, position):
     found = [self._key_value(memory_BSM, where, position, _suffix(view)) for view in range(self.mechanism.views)]
@@ -147,7 +152,8 @@ class Heads(nnx.Module):
       v_BSKD = memory_BSM.reshape(*memory_BSM.shape[:2], self.kv_heads, self.value_dim)
     else:
       v_BSKD = self._apply("value" + suffix, memory_BSM) if self.tie in ("none", "qk") else k_BSKD
-    return (k_BSKD if position is None else position.rotate(k_BSKD, where)), v_BSKD  # values carry no rotation
+    # Values carry no rotation.
+    return (k_BSKD if position is None else self.mechanism.turn(k_BSKD, where, position)), v_BSKD
 
   def _apply(self, name, x_BTM):
     kernel = getattr(self, name)[...].astype(x_BTM.dtype)

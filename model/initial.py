@@ -17,6 +17,8 @@ from flax import nnx
 from model.errors import Refused
 
 ROLES = ("query", "key", "value", "out", "kernel", "orthogonal", "readout", "embedding", "position", "bias", "gain")
+# Not matrices or tables of them: added numbers, factors, and vectors that a head's features are multiplied with.
+VECTORS = ("bias", "gain", "readout")
 SCHEMES = ("lecun", "glorot", "torch", "gpt2")
 DEFAULTS = {"kind": "lecun", "qk": "", "gain": 1.0, "qk_gain": 1.0, "out_gain": 1.0}
 
@@ -80,6 +82,15 @@ def draw(abstract_params: nnx.State, key: jax.Array, init: Mapping | None = None
   flat = nnx.to_flat_state(abstract_params)
   _check_apart([path for path, _ in flat])
   return nnx.from_flat_state({path: leaf(path, variable) for path, variable in flat})
+
+
+def matrices(abstract_params: nnx.State) -> nnx.State:
+  """True for every parameter that is a matrix or a table by its role, False for biases, gains and readout vectors.
+
+  The role counts, not the number of axes: biases of heads have two, and a head's readout has one for each head.
+  """
+  flat = nnx.to_flat_state(abstract_params)
+  return nnx.from_flat_state({path: variable.get_metadata("role") not in VECTORS for path, variable in flat})
 
 
 def dials(model) -> dict[str, float]:

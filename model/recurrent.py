@@ -122,7 +122,7 @@ class Rnn(nnx.Module):
     x_BTM, where = self.embedding(inputs.tokens_BTC), inputs.where
     h_BTM, layers = self.decoder(x_BTM, where, carry=layers, key=key)
     if self.reading is not None:
-      see = See(where, where, self.decoder.rule)
+      see = See(where, where, self.decoder.rule, self.reading.heads.marks(inputs.tokens_BTC))
       h_BTM, cache = self.reading(h_BTM, h_BTM, see, cache=cache, record=record, name="decoder/self")
     return self.readout(h_BTM), None if carry is None else (layers, cache)
 

@@ -12,6 +12,8 @@ import numpy as np
 
 from model.errors import Refused
 
+EARLIER, OWN = 4, 8  # bits of See.mark_BS; 2 is free for a mechanism
+
 
 class Where(NamedTuple):
   """Where each token stands: integers of shape (B, T), or (1, T) when all rows agree.
@@ -110,14 +112,29 @@ class Window(Rule):
 
 @dataclasses.dataclass(frozen=True)
 class Recent(Rule):
-  """Keys from `memory` positions before the start of the query's stretch of `stretch` positions."""
+  """Keys of the query's stretch of `stretch` positions, and of the `memory` positions before its start."""
 
   stretch: int
   memory: int
 
   def __call__(self, q, k, mark_BS=None):
-    first_BT = q.pos_BT // self.stretch * self.stretch - self.memory
-    return k.pos_BT[:, None, :] >= first_BT[:, :, None]
+    first_BT1 = (q.pos_BT // self.stretch * self.stretch)[:, :, None]
+    ahead_BTS = k.pos_BT[:, None, :] - first_BT1
+    return (ahead_BTS >= -self.memory) & (ahead_BTS < self.stretch)
+
+
+@dataclasses.dataclass(frozen=True)
+class Once(Rule):
+  """Of keys that stand twice, those marked EARLIER in later stretches and those marked OWN in their own; all others."""
+
+  stretch: int
+
+  def __call__(self, q, k, mark_BS=None):
+    if mark_BS is None or mark_BS.dtype == bool:
+      return jnp.ones((1, 1, 1), bool)
+    same_BTS = (q.pos_BT // self.stretch)[:, :, None] == (k.pos_BT // self.stretch)[:, None, :]
+    earlier_B1S, own_B1S = ((mark_BS & bit > 0)[:, None, :] for bit in (EARLIER, OWN))
+    return jnp.where(same_BTS, ~earlier_B1S, ~own_B1S)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +154,7 @@ class Marked(Rule):
   def __call__(self, q, k, mark_BS=None):
     if mark_BS is None:
       raise Refused("the rule marked() needs See(mark_BS=...), booleans of shape (B, S); none were given")
-    return mark_BS[:, None, :]
+    return by_content(mark_BS)[:, None, :]
 
 
 def everything() -> Rule:
@@ -162,6 +179,11 @@ def recent(stretch: int, memory: int) -> Rule:
   return Recent(int(stretch), int(memory))
 
 
+def once(stretch: int) -> Rule:
+  """Keys marked EARLIER are seen from later stretches only, those marked OWN from their own."""
+  return Once(int(stretch))
+
+
 def anchors(*positions: int) -> Rule:
   """Keys at these positions are seen by all."""
   return Anchors(tuple(int(position) for position in positions))
@@ -172,10 +194,19 @@ def marked() -> Rule:
   return Marked()
 
 
+def by_content(mark_BS):
+  """Of marks as See has them: those set by content, booleans (B, S)."""
+  return mark_BS if mark_BS.dtype == bool else mark_BS % 2 > 0
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class See:
-  """Queries, keys and the rule between them: all that an attention layer knows of masks."""
+  """Queries, keys and the rule between them: all that an attention layer knows of masks.
+
+  mark_BS: booleans, keys chosen by content; or integers, of which the lowest bit says that (`by_content`) and the bits
+  EARLIER and OWN tell apart the keys of a row that stands twice (`once`).
+  """
 
   q: Where
   k: Where

@@ -1,17 +1,20 @@
 """Stacks of blocks (Vaswani et al. 2017): Encoder and Decoder; layers unrolled, a last norm when norms stand before.
 
-With model.segment the row is cut into stretches that are worked on one after another; a stretch sees itself and what
-model.memory tokens before it left behind (Transformer-XL, Dai et al. 2019), through which no gradient flows.
+With model.segment a document is cut into stretches by position; a stretch sees itself and what model.memory tokens
+before it left behind (Transformer-XL, Dai et al. 2019), through which no gradient flows. Rows known to hold one
+document from the start of a stretch are worked on stretch by stretch, all others at once, under the rule.
 """
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from jax.core import Tracer
 
 from model import build
 from model.block import Block, Dropout, LayerNorm, Memory, Place, joined, run
 from model.errors import Refused
-from model.see import Rule, See, Where, causal, everything, recent, window
+from model.see import EARLIER, OWN, Rule, See, Where, by_content, causal, everything, once, recent, window
 
 
 class Stack(nnx.Module):
@@ -29,15 +32,22 @@ class Stack(nnx.Module):
     if not settings["itself"]:
       rule = rule & ~window(1)
     self.rule = rule & recent(self.segment, self.memory) if self.segment else rule
-    self.position = build.make(
-      "position", settings["position"], width=width, heads=heads, head_dim=settings["head_dim"] or width // heads
-    )
+    sizes = {"width": width, "heads": heads, "head_dim": settings["head_dim"] or width // heads}
+    make = lambda: build.make("position", settings["position"], **sizes)  # noqa: E731
+    self.position = make()
+    further = [self.position.another(make) for _ in range(1, settings["depth"])]
+    # Of the layers above the first, where each has its own; sorts behind `position`, where what is shared stays.
+    self.positions = None if all(one is self.position for one in further) else nnx.List(further)
     self.dropout = Dropout(settings["dropout"]) if settings["dropout"] > 0 else None
     self.layers = nnx.List(Block(settings, layer=layer, cross=cross) for layer in range(settings["depth"]))
     self.plan = self.layers[0].wiring.plan(settings["depth"])
-    self.norm = LayerNorm(width) if settings["wiring"]["norm"] == "pre" else None
+    self.norm = LayerNorm(width, eps=settings["wiring"]["eps"]) if settings["wiring"]["norm"] == "pre" else None
     for block in self.layers:
       block.attention.mechanism.admit(self.position, self.rule)
+
+  def scheme(self, layer: int):
+    """The position scheme of a layer."""
+    return self.position if layer == 0 or self.positions is None else self.positions[layer - 1]
 
   def names(self, layer: int) -> tuple[str, str]:
     """What self- and cross-attention of a layer are called in records."""
@@ -45,8 +55,7 @@ class Stack(nnx.Module):
 
   def marks(self, tokens_BTC):
     """Booleans (B, T): tokens that the mechanism picks out by content; None where it picks none."""
-    symbols = self.layers[0].attention.mechanism.symbols
-    return jnp.isin(tokens_BTC[..., 0], jnp.asarray(symbols, tokens_BTC.dtype)) if symbols else None
+    return self.layers[0].attention.marks(tokens_BTC)
 
   def __call__(
     self,
@@ -70,30 +79,70 @@ class Stack(nnx.Module):
     if self.dropout is not None:
       key, below = (None, None) if key is None else jax.random.split(key)
       x_BTM = self.dropout(x_BTM, below)
-    remembers = carry is not None and isinstance(carry[0], Memory)
-    if self.segment and record is None and memory_BSM is None and (carry is None or remembers):
-      x_BTM, carry = self._stretches(x_BTM, where, carry, key)
+    alone = carry is None and record is None and memory_BSM is None and mark_BT is None
+    if self.segment and alone and self._by_stretches(where):
+      x_BTM = self._stretches(x_BTM, where, key)
     else:
       # With a carry, heads.py puts the cache's own Where in the place of the keys'.
       cross_see = See(where, where if memory_where is None else memory_where, everything())
       place = Place(See(where, where, self.rule, mark_BT), self.position, memory_BSM, cross_see, record=record)
-      places = [place._replace(names=self.names(layer)) for layer in range(len(self.layers))]
-      x_BTM, caches = run(self.plan, self.layers, x_BTM, places, carry, key)
-      carry = None if carry is None else caches
+      layers = range(len(self.layers))
+      places = [place._replace(names=self.names(layer), position=self.scheme(layer)) for layer in layers]
+      x_BTM, carry = self._at_once(x_BTM, places, carry, key)
     return (x_BTM if self.norm is None else self.norm(x_BTM)), carry
 
   def remember(self, batch: int, dtype) -> tuple:
-    """A carry of empty memories, for rows that go on where the last ones ended."""
+    """A carry of empty memories, for rows that go on where the last ones ended, at any place of a stretch.
+
+    It is the document at the end of a row that goes on: where the next row holds its segment at later positions.
+    """
     if not self.segment:
       raise Refused("model.segment=0 has no memory to carry from row to row; set model.segment and model.memory")
-    nothing_BS = jnp.zeros((batch, self.memory), jnp.int32)
-    empty_BSM = jnp.zeros((batch, self.memory, self.width), dtype)
-    return tuple(Memory(empty_BSM, Where(nothing_BS, nothing_BS)) for _ in self.layers)
+    mechanism = self.layers[0].attention.mechanism
+    if mechanism.counts:
+      raise Refused(
+        f"{type(mechanism).__name__} attention of this pattern counts from a document's first token, which a memory "
+        "carried from row to row forgets; use pattern=strided, or give whole documents"
+      )
+    return self._nothing(batch, self.memory + self.segment - 1, dtype, marked=True)
 
-  def _stretches(self, x_BTM, where, carry, key):
-    """The row stretch by stretch; returns (y_BTM, memories), the latter None when none were given."""
+  def _nothing(self, batch: int, size: int, dtype, *, marked: bool) -> tuple:
+    """Empty memories of `size` tokens, one per layer."""
+    nothing_BS = jnp.zeros((batch, size), jnp.int32)
+    empty_BSM = jnp.zeros((batch, size, self.width), dtype)
+    mark_BS = jnp.zeros((batch, size), bool) if marked else None
+    return tuple(Memory(empty_BSM, Where(nothing_BS, nothing_BS), mark_BS) for _ in self.layers)
+
+  def _at_once(self, x_BTM, places, carry, key):
+    """Whole rows, layer by layer, under the rule; returns (y_BTM, carry)."""
+    if carry is not None and not isinstance(carry[0], Memory):  # caches, which hold all there is
+      return run(self.plan, self.layers, x_BTM, places, carry, key)
+    if not self.segment:
+      return run(self.plan, self.layers, x_BTM, places, None, key)[0], None
+    own = places[0].see
+    memories = None if carry is None else [_going_on(memory, own.q) for memory in carry]
+    see = _twofold(own, None if memories is None else memories[0], self.segment, again=self.memory > 0)
+    places = [place._replace(see=see, again=self.memory > 0) for place in places]
+    if memories is None:
+      return run(self.plan, self.layers, x_BTM, places, None, key)[0], None
+    places = [place._replace(before=memory) for place, memory in zip(places, memories, strict=True)]
+    inputs = []
+    y_BTM, _ = run(self.plan, self.layers, x_BTM, places, None, key, inputs)
+    return y_BTM, tuple(_after(old, new, own) for old, new in zip(memories, inputs, strict=True))
+
+  def _by_stretches(self, where: Where) -> bool:
+    """Whether each row is known to be one document from the start of a stretch, of which no pattern needs all."""
+    if self.layers[0].attention.mechanism.counts or any(isinstance(a, Tracer) for a in where):
+      return False
+    pos_BT, segment_BT = (np.asarray(a) for a in where)
+    columns = pos_BT[:, :1] + np.arange(pos_BT.shape[1])
+    is_one = (segment_BT > 0) & (segment_BT == segment_BT[:, :1]) & (pos_BT == columns)
+    return bool(is_one.all() and (pos_BT[:, 0] % self.segment == 0).all())
+
+  def _stretches(self, x_BTM, where, key):
+    """The row stretch by stretch."""
     batch, length, _ = x_BTM.shape
-    memories = self.remember(batch, x_BTM.dtype) if carry is None else carry
+    memories = self._nothing(batch, self.memory, x_BTM.dtype, marked=False)
     cut = [_cut(a, self.segment) for a in (x_BTM, *_full(where, batch))]
 
     def one(state, stretch):
@@ -104,14 +153,14 @@ class Stack(nnx.Module):
       )
       return (memories, index + 1), x_BtM
 
-    (memories, _), y_nBtM = jax.lax.scan(one, (memories, jnp.int32(0)), tuple(cut))
-    y_BTM = jnp.moveaxis(y_nBtM, 0, 1).reshape(batch, -1, x_BTM.shape[-1])[:, :length]
-    return y_BTM, None if carry is None else memories
+    _, y_nBtM = jax.lax.scan(one, (memories, jnp.int32(0)), tuple(cut))
+    return jnp.moveaxis(y_nBtM, 0, 1).reshape(batch, -1, x_BTM.shape[-1])[:, :length]
 
   def _stretch(self, x_BTM, where, memories, key):
     """One stretch in the light of the memories; returns (y_BTM, the memories for the next)."""
-    see = See(where, where, self.rule)
-    places = [Place(see, self.position, before=memory) for memory in memories]
+    sees = [See(where, joined(memory.where, where), self.rule) for memory in memories]
+    pairs = enumerate(zip(sees, memories, strict=True))
+    places = [Place(see, self.scheme(layer), before=memory) for layer, (see, memory) in pairs]
     inputs = []
     y_BTM, _ = run(self.plan, self.layers, x_BTM, places, None, key, inputs)
     return y_BTM, tuple(_newest(old, new, where, self.memory) for old, new in zip(memories, inputs, strict=True))
@@ -132,6 +181,52 @@ def _newest(old: Memory, x_BTM, where: Where, size: int) -> Memory:
   states_BSM = jnp.concatenate([old.state_BSM, jax.lax.stop_gradient(x_BTM)], 1)
   first = states_BSM.shape[1] - size
   return Memory(states_BSM[:, first:], joined(old.where, where).at(slice(first, None)))
+
+
+def _twofold(see: See, memory: Memory | None, stretch: int, *, again: bool) -> See:
+  """The keys of the memory, if there is one, those of the row as what is remembered, if `again`, and those of the row.
+
+  In a row of tokens 0 1 2 3 with stretches of 2, token 3 sees 0 and 1 in their first place, 2 and itself in the second.
+  """
+  sides = [] if memory is None else [(memory.where, memory.mark_BS, 0)]
+  sides += [(see.k, see.mark_BS, EARLIER), (see.k, see.mark_BS, OWN)] if again else [(see.k, see.mark_BS, 0)]
+  where = sides[0][0]
+  for other, _, _ in sides[1:]:
+    where = joined(where, other)
+  if not again and see.mark_BS is None:
+    return See(see.q, where, see.rule)
+  batch = len(where.pos_BT)
+  marks = [_marks(mark_BS, batch, side.pos_BT.shape[1]) + bit for side, mark_BS, bit in sides]
+  mark_BS = jnp.concatenate(marks, 1)
+  return See(see.q, where, see.rule & once(stretch), mark_BS) if again else See(see.q, where, see.rule, mark_BS > 0)
+
+
+def _marks(mark_BS, batch: int, length: int):
+  """Marks by content as integers, 0 where there are none."""
+  mark_BS = jnp.zeros((1, length), bool) if mark_BS is None else by_content(mark_BS)
+  return jnp.broadcast_to(mark_BS, (batch, length)).astype(jnp.int32)
+
+
+def _going_on(memory: Memory, where: Where) -> Memory:
+  """What is remembered, less a document whose number a row uses for one that starts anew."""
+  pos_BT, segment_BT = _full(where, len(memory.where.pos_BT))
+  is_here_BST = memory.where.segment_BT[:, :, None] == segment_BT[:, None, :]
+  first_BS = jnp.min(jnp.where(is_here_BST, pos_BT[:, None, :], np.iinfo(np.int32).max), -1)
+  segment_BS = jnp.where(memory.where.pos_BT < first_BS, memory.where.segment_BT, 0)
+  return memory._replace(where=memory.where._replace(segment_BT=segment_BS))
+
+
+def _after(old: Memory, x_BTM, see: See) -> Memory:
+  """As many inputs of a layer as before: the last ones, by position, of the document at the end of the row."""
+  batch, size, _ = old.state_BSM.shape
+  state_BSM = jnp.concatenate([old.state_BSM, jax.lax.stop_gradient(x_BTM)], 1)
+  pos_BS, segment_BS = joined(old.where, see.q)
+  mark_BS = jnp.concatenate([_marks(old.mark_BS, batch, size), _marks(see.mark_BS, batch, x_BTM.shape[1])], 1) > 0
+  end_B1 = jnp.max(jnp.where(segment_BS > 0, jnp.arange(pos_BS.shape[1]), 0), 1, keepdims=True)
+  is_its_BS = (segment_BS > 0) & (segment_BS == jnp.take_along_axis(segment_BS, end_B1, 1))
+  at_BS = jnp.argsort(jnp.where(is_its_BS, pos_BS, -1), 1, stable=True)[:, pos_BS.shape[1] - size :]
+  pos_BS, segment_BS, mark_BS = (jnp.take_along_axis(a, at_BS, 1) for a in (pos_BS, segment_BS * is_its_BS, mark_BS))
+  return Memory(jnp.take_along_axis(state_BSM, at_BS[..., None], 1), Where(pos_BS, segment_BS), mark_BS)
 
 
 class Encoder(Stack):

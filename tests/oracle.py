@@ -4,6 +4,7 @@ A score takes one query, one key (vectors of D), the mechanism's numbers {name: 
 the name of the mechanism's file.
 """
 
+import fractions
 import math
 
 import numpy as np
@@ -130,7 +131,10 @@ def alibi_slope(head, heads):
 
 
 def t5_bucket(distance_ahead, buckets, reach, bidirectional):
-  """Raffel et al. 2020: single distances first, then logarithmic up to `reach`."""
+  """Raffel et al. 2020: single distances first, then logarithmic up to `reach`, in whole numbers.
+
+  s log(d/s) / log(r/s) >= b, as powers: (d/s) ** s >= (r/s) ** b.
+  """
   first, distance = 0, -distance_ahead
   if bidirectional:
     buckets //= 2
@@ -140,8 +144,9 @@ def t5_bucket(distance_ahead, buckets, reach, bidirectional):
   single = buckets // 2
   if distance < single:
     return first + distance
-  share = math.log(distance / single) / math.log(reach / single)
-  return first + min(buckets - 1, single + int(share * (buckets - single)))
+  power = fractions.Fraction(distance, single) ** single
+  reached = [b for b in range(single) if power >= fractions.Fraction(reach, single) ** b]
+  return first + single + max(reached)
 
 
 def shaw_attention(q_TD, k_SD, v_SD, key_RD, value_RD, clip, q_pos, k_pos):

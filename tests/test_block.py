@@ -11,6 +11,7 @@ from hypothesis import given, settings, strategies
 
 from model import build
 from model.block import Block, Dropout, LayerNorm
+from model.errors import Refused
 from model.see import See, everything, rows
 from tests import tiny
 
@@ -77,6 +78,54 @@ def test_layer_norm_ignores_shift_and_scale():
   assert norm(X.astype(jnp.bfloat16)).dtype == jnp.bfloat16
 
 
+@pytest.mark.peer
+@pytest.mark.parametrize("eps", [1e-6, 1e-5, 0.1])
+def test_layer_norm_equals_torchs_where_its_eps_is_felt(eps):
+  torch = pytest.importorskip("torch")
+  made, peer = tiny.realize(lambda: LayerNorm(WIDTH, eps=eps), 1), torch.nn.LayerNorm(WIDTH, eps=eps)
+  with torch.no_grad():
+    peer.weight.copy_(torch.tensor(np.array(made.gain[...])))
+    peer.bias.copy_(torch.tensor(np.array(made.bias[...])))
+  size_T1 = np.array([[0.0], [1e-4], [1e-3], [1e-2], [1.0]], np.float32)  # their variances lie around eps
+  for x in (X * size_T1, np.float32(3.0) + 0 * X):
+    theirs = torch.tensor(np.array(x), requires_grad=True)
+    y = peer(theirs)
+    (y * torch.tensor(np.array(X))).sum().backward()
+    ours, gradient = jax.value_and_grad(lambda x: (made(x) * X).sum())(x)
+    np.testing.assert_allclose(made(x), y.detach(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(ours, (y.detach().numpy() * X).sum(), rtol=1e-4)
+    np.testing.assert_allclose(gradient, theirs.grad, rtol=1e-3, atol=1e-3)
+
+
+@given(
+  eps=strategies.sampled_from([1e-6, 1e-3]),
+  size=strategies.sampled_from([0.0, 1e-20, 1e-3, 1.0, 1e4]),
+  shift=strategies.sampled_from([0.0, 1.0, 1e4]),
+)
+def test_the_slope_of_layer_norm_is_at_most_one_over_the_root_of_eps(eps, size, shift):
+  """The formula's own bound, reached by a constant row; what comes back is no longer than that times what went in."""
+  norm, given_BTM = LayerNorm(WIDTH, eps=eps), np.random.default_rng(1).normal(size=X.shape).astype(np.float32)
+  norm.gain[...] = jnp.ones(WIDTH)
+  back_BTM = np.asarray(jax.grad(lambda x: (norm(x) * given_BTM).sum())(size * X + shift))
+  lengths = np.linalg.norm(back_BTM, axis=-1), np.linalg.norm(given_BTM, axis=-1)
+  assert (lengths[0] <= 1.001 * eps**-0.5 * lengths[1]).all()
+
+
+@pytest.mark.parametrize("kind", ["gpt", "seq2seq"])
+def test_every_norm_has_the_eps_that_is_asked_for(kind):
+  for asked in ({"eps": 1e-3}, {}):
+    made = tiny.model(kind, wiring={"norm": "pre", **asked})
+    found = [module.eps for _, module in nnx.iter_modules(made) if isinstance(module, LayerNorm)]
+    assert found == [asked.get("eps", 1e-6)] * (5 if kind == "gpt" else 12)
+
+
+@pytest.mark.parametrize("eps", [0.0, -1e-6, float("inf"), float("nan")])
+def test_an_eps_that_is_not_above_zero_is_refused(eps):
+  with pytest.raises(Refused, match=r"model\.wiring\.eps") as caught:
+    block(wiring={"eps": eps})
+  assert "\n" not in str(caught.value)
+
+
 @settings(max_examples=10, deadline=None)
 @given(rate=strategies.floats(0.0, 0.95), seed=strategies.integers(0, 1000))
 def test_dropout_keeps_the_mean_and_takes_a_traced_rate(rate, seed):
@@ -105,17 +154,18 @@ def test_dropout_spares_the_residual():
 
 @pytest.mark.peer
 @pytest.mark.parametrize("norm", ["pre", "post"])
-@pytest.mark.parametrize("kind", ["relu", "gelu"])
-def test_equals_torchs_encoder_layer(norm, kind):
+@pytest.mark.parametrize(("kind", "eps"), [("relu", 1e-6), ("gelu", 1e-5)])
+def test_equals_torchs_encoder_layer(norm, kind, eps):
   torch = pytest.importorskip("torch")
   torch.manual_seed(0)
   peer = torch.nn.TransformerEncoderLayer(
-    WIDTH, 4, 32, 0.0, kind, layer_norm_eps=1e-6, batch_first=True, norm_first=norm == "pre"
+    WIDTH, 4, 32, 0.0, kind, layer_norm_eps=eps, batch_first=True, norm_first=norm == "pre"
   )
   with torch.no_grad():
     for weight in peer.parameters():
       weight.copy_(torch.randn_like(weight) * 0.3)
-  module = block(bias=True, wiring={"norm": norm, "residual": True}, feedforward={"kind": kind, "hidden": 32})
+  wiring = {"norm": norm, "residual": True, "eps": eps}
+  module = block(bias=True, wiring=wiring, feedforward={"kind": kind, "hidden": 32})
   w = {name: weight.detach().numpy() for name, weight in peer.named_parameters()}
   heads, head_dim = 4, WIDTH // 4
   attention = module.attention

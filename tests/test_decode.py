@@ -169,3 +169,52 @@ def test_refused(kind, options, how, words):
   tokens, where = ragged(tiny.SOURCES, (3, 2), 3)
   with pytest.raises(Refused, match=words):
     greedy(tiny.model(kind, depth=1, **options), tokens, where, **{"stop": 0, "length": 3, **how})
+
+
+@pytest.mark.parametrize(
+  ("kind", "tokens", "first", "length", "words"),
+  [
+    ("gpt", 6, 0, 5, "decoding 5 symbols, up to position 9: .*position.length"),
+    ("gpt", 6, 2, 3, "decoding 3 symbols, up to position 9: .*position.length"),
+    ("seq2seq", 3, 0, 10, "decoding 10 symbols, up to position 9: .*position.length"),
+    ("seq2seq", 10, 0, 2, "the source, up to position 9: .*position.length"),
+  ],
+)
+def test_a_table_that_ends_too_early_is_told_before_anything_runs(kind, tokens, first, length, words):
+  start, prompt = 1 if kind == "seq2seq" else None, np.ones((2, tokens, 1), np.int32)
+
+  def shape(rows_of_table):
+    module = tiny.model(kind, depth=1, position={"kind": "learned", "length": rows_of_table})
+    decoded = lambda: greedy(module, prompt, rows(tokens, first), start=start, stop=0, length=length)  # noqa: E731
+    return jax.eval_shape(decoded).shape
+
+  with pytest.raises(Refused, match=words):
+    shape(9)
+  assert shape(10) == (2, length)
+
+
+def test_beyond_a_table_that_only_traced_positions_leave_no_symbol_is_made_up():
+  """What was said while the table lasted stands, and so does a row that had stopped."""
+  module = model("gpt", position={"kind": "learned", "length": 8})
+  prompt = np.array([[[1], [2], [3]], [[4], [5], [6]]])
+  run = jax.jit(lambda where, stop: greedy(module, prompt, where, stop=stop, length=5), static_argnums=1)
+  inside, beyond = np.asarray(run(rows(3), NEVER)), np.asarray(run(rows(3, 3), NEVER))
+  assert (inside >= 0).all()
+  assert (beyond[:, :3] >= 0).all()
+  assert (beyond[:, 3:] == -1).all()
+  stop = int(beyond[0, 1])
+  stopped = np.asarray(run(rows(3, 3), stop))
+  assert (stopped[0, 1:] == stop).all()
+  source = jax.jit(lambda where: greedy(pair, np.ones((1, 9, 1), int), where, start=1, stop=NEVER, length=2))
+  pair = model("seq2seq", position={"kind": "learned", "length": 8})
+  assert (np.asarray(source(rows(9))) == -1).all()
+
+
+@pytest.mark.parametrize(
+  ("kind", "segment", "words"),
+  [("gpt", [[1, 1], [0, 0]], "prompt without a token"), ("seq2seq", [[1, 1], [2, 2]], "source of segment 2")],
+)
+def test_rows_that_cannot_be_gone_on_from_are_refused(kind, segment, words):
+  where = Where(np.zeros((2, 2), np.int32) + np.arange(2), np.array(segment))
+  with pytest.raises(Refused, match=words):
+    greedy(tiny.model(kind, depth=1), np.ones((2, 2, 1), int), where, start=1, stop=0, length=2)

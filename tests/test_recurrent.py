@@ -360,3 +360,33 @@ def test_refused_when_called():
     both(inputs("lstm"), carry=((), None))
   with pytest.raises(Refused, match="source"):
     pair(inputs("lstm"))
+
+
+def test_attention_after_the_cells_knows_symbols():
+  """A global token stands beyond every window: it is seen at once, in packed rows and step by step."""
+  banded = {"kind": "banded", "window": 1, "symbols": (3,)}
+  module = model(kind="rnn", depth=1, reads="after", attention=banded)
+  run = jax.jit(lambda inputs: module(inputs)[0])
+  packed = tiny.inputs("gpt", LENGTHS, SOURCES, TOTAL, TOTAL)
+  packed.tokens_BTC[0, :, 0] = [3, 1, 2, 5, 3, 6, 7, 8, 1, 2, 0, 0]
+  logits, t = run(packed), 0
+  for n in LENGTHS:
+    alone = tiny.part(packed, slice(t, t + n), slice(0, 1))
+    np.testing.assert_allclose(run(tiny.pad(alone, TOTAL))[:, :n], logits[:, t : t + n], atol=1e-5)
+    t += n
+  weights_TS = np.asarray(jax.jit(lambda: _recorded(module, packed))())[0, 0, 0]
+  causal = np.tri(TOTAL, dtype=bool) & (packed.where.segment_BT == packed.where.segment_BT.T)
+  chosen = packed.tokens_BTC[0, :, 0] == 3
+  seen = causal & (np.eye(TOTAL, dtype=bool) | chosen | chosen[:, None])
+  np.testing.assert_array_equal(weights_TS[:10] > 0, seen[:10])
+  step, carry, parts = jax.jit(lambda row, carry: module(row, carry=carry)), module.start(1, TOTAL), []
+  for t in range(sum(LENGTHS)):
+    found, carry = step(tiny.part(packed, slice(t, t + 1), slice(0, 1)), carry)
+    parts.append(found)
+  np.testing.assert_allclose(np.concatenate(parts, 1), logits[:, : len(parts)], atol=1e-5)
+
+
+def _recorded(module, inputs):
+  record = []
+  module(inputs, record=record)
+  return record[0]["weights_BKGTS"]

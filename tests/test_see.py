@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.errors import Refused
-from model.see import See, Where, anchors, causal, everything, marked, merge, rows, window
+from model.see import EARLIER, OWN, See, Where, anchors, causal, everything, marked, merge, once, recent, rows, window
 from tests import oracle
 
 RULES = {
@@ -17,6 +17,7 @@ RULES = {
   "window": (window(3), lambda q, k: abs(q - k) < 3),
   "anchors": (anchors(0, 4), lambda q, k: k in (0, 4)),
   "future": (~causal(), lambda q, k: k > q),
+  "recent": (recent(3, 2), lambda q, k: q // 3 * 3 - 2 <= k < q // 3 * 3 + 3),
   "local or anchored": (causal() & window(2) | anchors(0), lambda q, k: (k <= q and abs(q - k) < 2) or k == 0),
 }
 
@@ -72,6 +73,19 @@ def test_marked_keys_are_seen_and_need_a_mark():
   np.testing.assert_array_equal(tile, np.broadcast_to(np.asarray(mark_BS)[:, None], (1, 4, 4)))
   with pytest.raises(Refused, match="mark_BS"):
     See(rows(4), rows(4), marked()).tile()
+
+
+def test_keys_that_stand_twice_are_seen_once():
+  """Bits beside the mark by content: that is read as before."""
+  twice = rows(6).at(np.tile(np.arange(6), 2))
+  mark_BS = jnp.asarray(np.repeat([EARLIER, OWN | 1], 6)[None], jnp.int32)
+  tile = np.asarray(See(rows(6), twice, causal() & once(2), mark_BS).tile()[0])
+  np.testing.assert_array_equal(tile[:, :6] ^ tile[:, 6:], np.tri(6, dtype=bool))
+  own = np.arange(6)[:, None] // 2 == np.arange(6) // 2
+  assert not (tile[:, :6] & own).any()
+  assert not (tile[:, 6:] & ~own).any()
+  np.testing.assert_array_equal(See(rows(6), twice, marked(), mark_BS).tile()[0, 0], np.repeat([False, True], 6))
+  assert See(rows(6), rows(6), once(2)).tile().all()  # nothing stands twice
 
 
 def test_rows_are_static_unless_the_start_is_traced():

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from model import build
-from model.see import rows
+from model.see import See, causal, rows
 from model.transformer import Decoder, Encoder
 from tests import tiny
 
@@ -61,6 +61,46 @@ def test_positions_enter_once_below_the_first_layer():
   module = stack(Encoder, position={"kind": "learned", "length": 8})
   tables = [path for path, _ in nnx.to_flat_state(nnx.state(module, nnx.Param)) if "position" in path]
   assert tables == [("position", "table")]
+
+
+LAYERED = {"shaw": ({"clip": 2}, ("key", "value")), "xl": ({"reach": 8}, ("kernel",))}  # options, each layer's own
+
+
+def scheme_paths(kind, **options):
+  module = stack(Decoder, depth=3, position={"kind": kind, **options})
+  paths = ("/".join(map(str, path)) for path, _ in nnx.to_flat_state(nnx.state(module, nnx.Param)))
+  return {path for path in paths if path.startswith("position")}
+
+
+def test_each_layer_has_its_own_numbers_where_the_paper_has_them():
+  """Shaw's tables and Transformer-XL's W_R; its u and v, T5's biases and a table of the input are one for all."""
+  places = ("position", "positions/0", "positions/1")
+  assert scheme_paths("shaw") == {f"{place}/{name}" for place in places for name in ("key", "value")}
+  u_and_v = {"position/content", "position/distance"}
+  assert scheme_paths("xl") == {f"{place}/kernel" for place in places} | u_and_v
+  assert scheme_paths("xl", shared=True) == {"position/kernel"} | u_and_v
+  assert scheme_paths("t5") == scheme_paths("learned", length=8) == {"position/table"}
+
+
+@pytest.mark.parametrize("cut", [{}, {"segment": 3, "memory": 2}])
+@pytest.mark.parametrize("kind", LAYERED)
+def test_a_shared_scheme_is_one_whose_layers_have_equal_numbers(kind, cut):
+  options, names = LAYERED[kind]
+  own, shared = (stack(Decoder, position={"kind": kind, **options, "shared": s}, **cut) for s in (False, True))
+  run = jax.jit(lambda module: module(X, rows(LENGTH))[0])
+  assert np.abs(run(own) - run(shared)).max() > 1e-3
+  for name in names:
+    getattr(own.positions[0], name)[...] = getattr(shared.position, name)[...]
+  np.testing.assert_allclose(run(own), run(shared), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", LAYERED)
+def test_a_layer_looks_by_its_own_scheme(kind):
+  module, see = stack(Decoder, position={"kind": kind, **LAYERED[kind][0]}), See(rows(LENGTH), rows(LENGTH), causal())
+  y = X
+  for layer, scheme in zip(module.layers, (module.position, *module.positions), strict=True):
+    y, _ = layer(y, see, position=scheme)
+  np.testing.assert_allclose(module(X, rows(LENGTH))[0], module.norm(y), atol=1e-5)
 
 
 def test_last_norm_only_with_pre():

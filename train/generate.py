@@ -5,6 +5,8 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from model import decode
+from model.errors import Refused
 from train.state import Member, TrainState
 from train.step import Ensemble
 
@@ -12,6 +14,28 @@ from train.step import Ensemble
 def generator(whole: Ensemble, state: TrainState, member: Member, index: int) -> Callable[..., np.ndarray]:
   """generate(source_BSC, source_where, length) -> tokens_BT on the host, for the member at `index`."""
   state, member = jax.tree.map(lambda leaf: leaf[index], (state._replace(opt=()), member))
-  return lambda source_BSC, source_where, length: np.asarray(
-    whole.generate(state, member, source_BSC, source_where, length)
-  )
+
+  def generate(source_BSC, source_where, length):
+    _admit(whole, source_where, length)  # the compiled program cannot see the positions
+    return np.asarray(whole.generate(state, member, source_BSC, source_where, length))
+
+  return generate
+
+
+def rehearse(whole: Ensemble, split: str) -> None:
+  """Refuses, before any training, what the task's judge would ask this model for in vain; computes nothing."""
+
+  def generate(source_BSC, source_where, length):
+    _admit(whole, source_where, length)
+    return np.full((len(source_BSC), length), whole.task.stop, np.int32)
+
+  try:
+    whole.task.judge(generate, split)
+  except Refused:
+    raise
+  except Exception:  # a judge may fail on answers that are all empty; what it asked for until then can be decoded
+    return
+
+
+def _admit(whole: Ensemble, where, length: int) -> None:
+  decode.admit(whole.abstract, where, start=whole.task.start, stop=whole.task.stop, length=length)

@@ -7,6 +7,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from model.errors import Refused
+
+NO_LOSS = 1e-6  # nats; a smaller loss is rounding
+UNMOVED = 1e-4  # relative change of the evaluation's loss; the smallest useful rate changes it a hundred times as much
 TARGET = 0.9  # accuracy at which a run counts as having learned, for the time to target
 
 
@@ -44,8 +48,13 @@ def score(logits_BTRV, targets_BTR, weights_BTR, slice_BTR, slices: int) -> Sums
 
 
 def means(sums: Sums, slices: Sequence[str]) -> dict[str, float]:
-  """Loss in nats, accuracy and accuracy per slice, from the sums of one member on the host."""
-  weight = max(float(sums.weight), 1.0)
+  """Loss in nats, accuracy and accuracy per slice, from the sums of one member on the host.
+
+  Raises Refused where nothing was asked: a mean over no target is no number.
+  """
+  weight = float(sums.weight)
+  if not weight > 0:
+    raise Refused(f"the targets of an evaluation weigh {weight:g} in all; raise eval.batches, or correct the task")
   row = {"loss": float(sums.nll) / weight, "accuracy": float(sums.right) / weight}
   for name, right, total in zip(slices, sums.slice_right_L, sums.slice_weight_L, strict=True):
     row[f"accuracy/{name}"] = float(right) / float(total) if total > 0 else math.nan
@@ -53,11 +62,22 @@ def means(sums: Sums, slices: Sequence[str]) -> dict[str, float]:
 
 
 def status(rows: Sequence[dict[str, float]]) -> tuple[str, str | None]:
-  """(status, cause) of a finished curve, judged by the training loss; `start` is the loss of the very first step."""
+  """(status, cause) of a finished curve, judged by the training loss; `start` is the loss of the very first step.
+
+  Two kinds of run have no slope to judge: what is answered without a loss from the first step on is done, and where the
+  untrained model's evaluation (the same batches every time) comes back, nothing moved, whatever the batches' noise did.
+  """
   losses = [row["train_loss"] for row in rows[1:]]
   start = rows[0]["train_loss"]
   if not all(math.isfinite(value) for value in [start, *losses, rows[-1]["loss"]]):
     return "diverged", "a loss is not finite"
+  if max(start, *losses) < NO_LOSS:
+    return "done", "there was nothing to learn: the training loss was 0 from the first step"
+  if all(abs(row["loss"] - rows[0]["loss"]) <= UNMOVED * rows[0]["loss"] for row in rows[1:]):
+    return (
+      "stalled",
+      f"the evaluation stays at the untrained model's loss {rows[0]['loss']:.4g}: no step moved anything",
+    )
   if losses[-1] > start:
     return "diverged", f"training loss {losses[-1]:.4g} ends above its start {start:.4g}"
   if min(losses) >= 0.95 * start:

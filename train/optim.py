@@ -6,7 +6,6 @@ Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019), SGD with momentum; le
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -78,10 +77,12 @@ def schedule(hyper: Hyper, total_steps: int) -> optax.Schedule:
   return learning_rate
 
 
-def optimizer(options: Mapping, hyper: Hyper, total_steps: int) -> optax.GradientTransformation:
+def optimizer(options: Mapping, hyper: Hyper, total_steps: int, decayed: Any) -> optax.GradientTransformation:
   """The optimizer of config["optim"]; `hyper` may be traced, so build it inside the step.
 
-  Clipping by the global norm comes first (0 = none). Decay applies to adamw and to parameters of two axes or more.
+  Clipping by the global norm comes first (0 = none). Decay applies to adamw and to the parameters marked True in the
+  tree `decayed`, which is `model.initial.matrices`: matrices, embeddings and tables of positions, as in BERT and GPT-2;
+  never biases, gains and readout vectors, however many axes they have.
   """
   parts = []
   if options["clip"] > 0:
@@ -94,7 +95,7 @@ def optimizer(options: Mapping, hyper: Hyper, total_steps: int) -> optax.Gradien
   else:
     raise Refused(f"optim.kind={options['kind']!r} is unknown; choose one of {', '.join(KINDS)}")
   if options["kind"] == "adamw":
-    parts.append(optax.add_decayed_weights(hyper.weight_decay, mask=_matrices))
+    parts.append(optax.add_decayed_weights(hyper.weight_decay, mask=decayed))
   parts.append(optax.scale_by_learning_rate(schedule(hyper, total_steps)))
   return optax.chain(*parts)
 
@@ -102,7 +103,3 @@ def optimizer(options: Mapping, hyper: Hyper, total_steps: int) -> optax.Gradien
 def _half_cosine(part):
   """1 at part <= 0, 0 at part >= 1."""
   return 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip(part, 0.0, 1.0)))
-
-
-def _matrices(params):
-  return jax.tree.map(lambda x: x.ndim >= 2, params)

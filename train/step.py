@@ -71,6 +71,14 @@ def abstract_model(config: Mapping[str, Any], task) -> nnx.Module:
   return nnx.eval_shape(lambda: build.model(config["model"], task.vocabulary, dtype=config["train"]["compute"]))
 
 
+def outline(config: Mapping[str, Any], task) -> tuple:
+  """All of a model that a compiled program depends on: its graph without the values of dials, shapes and dtypes.
+
+  Configs of unequal outlines may not share a program, whatever their keys say.
+  """
+  return _built(config, task)[1]
+
+
 def parameters(config: Mapping[str, Any], task) -> int:
   """Number of trained parameters."""
   params = nnx.state(abstract_model(config, task), nnx.Param)
@@ -79,16 +87,26 @@ def parameters(config: Mapping[str, Any], task) -> int:
 
 def member_of(config: Mapping[str, Any], task) -> Member:
   """What is runtime about one config."""
-  given = _given(json.dumps(config["model"], sort_keys=True), task.vocabulary)
+  given, _ = _built(config, task)
   dials = {path: jnp.float32(value) for path, value in given.items()}
   split = jnp.int32(STREAMS[config["eval"]["split"]])
   return Member(jnp.int32(config["seed"]), jax.tree.map(jnp.asarray, hyper_of(config)), dials, split)
 
 
-@functools.lru_cache(maxsize=1024)  # members differ in it seldom, and building a model takes longer than a short step
-def _given(model: str, vocabulary: Vocabulary) -> Mapping[str, float]:
-  """Path and value of every dial of a model in JSON; nobody writes into it."""
-  return initial.dials(nnx.eval_shape(lambda: build.model(json.loads(model), vocabulary)))
+def _built(config: Mapping[str, Any], task) -> tuple[Mapping[str, float], tuple]:
+  return _known(json.dumps(config["model"], sort_keys=True), task.vocabulary, config["train"]["compute"])
+
+
+@functools.lru_cache(maxsize=256)  # members differ in it seldom, and building a model takes longer than a short step
+def _known(model: str, vocabulary: Vocabulary, compute: str) -> tuple[Mapping[str, float], tuple]:
+  """Path and value of every dial of a model in JSON, and its outline; nobody writes into them."""
+  abstract = nnx.eval_shape(lambda: build.model(json.loads(model), vocabulary, dtype=compute))
+  given = initial.dials(abstract)
+  for _, dial in nnx.to_flat_state(nnx.state(abstract, initial.Dial)):
+    dial.set_metadata(given=None)
+  graphdef, state = nnx.split(abstract)
+  leaves = [(path, type(leaf), leaf.shape, str(leaf.dtype)) for path, leaf in nnx.to_flat_state(state)]
+  return given, (graphdef, tuple(leaves))
 
 
 def cost(whole: Ensemble, config: Mapping[str, Any], data: Any, *, compiled: bool = False) -> dict[str, float]:
@@ -109,12 +127,13 @@ def ensemble(config: Mapping[str, Any], task, *, mesh: jax.sharding.Mesh | None 
   over = _vmap if side_by_side else _map
   steps, batch = config["train"]["steps"], config["train"]["batch"]
   every, evals, eval_batch = (config["eval"][name] for name in ("every", "batches", "batch"))
+  decayed = initial.matrices(params)
 
   def draw(kind, qk, gains, member):
     key = jax.random.key(member.seed)
     options = {"kind": kind, "qk": qk, "gain": gains[0], "qk_gain": gains[1], "out_gain": gains[2]}
     drawn = initial.draw(params, stream(key, "init"), options)
-    return TrainState(jnp.int32(0), key, drawn, optimizer(config["optim"], member.hyper, steps).init(drawn))
+    return TrainState(jnp.int32(0), key, drawn, optimizer(config["optim"], member.hyper, steps, decayed).init(drawn))
 
   def forward(state, member, inputs, key=None):
     return assembled(graphdef, abstract, state, member)(inputs, key=key)[0]
@@ -132,7 +151,7 @@ def ensemble(config: Mapping[str, Any], task, *, mesh: jax.sharding.Mesh | None 
       return metrics.cross_entropy(logits_BTRV, rows.targets_BTR, rows.weights_BTR, member.hyper.label_smoothing)
 
     loss, grads = jax.value_and_grad(loss_of)(state.params)
-    updates, opt = optimizer(config["optim"], member.hyper, steps).update(grads, state.opt, state.params)
+    updates, opt = optimizer(config["optim"], member.hyper, steps, decayed).update(grads, state.opt, state.params)
     params = optax.apply_updates(state.params, updates)
     return TrainState(state.step + 1, state.key, params, opt), (loss, optax.tree.norm(grads))
 

@@ -28,7 +28,12 @@ COST = (
     Bench("heads.cost", _DEARER_AT_WIDTH),
     contradicts=("HEAD-17",),
     literature=(
-      Literature("similar to single-head attention of full width", "total cost", "Vaswani et al. 2017, 3.2.2"),
+      Literature(
+        "similar to single-head attention of full width",
+        "total cost",
+        "Vaswani et al. 2017, 3.2.2, seen in copies of its text on GitHub",
+        checked=True,
+      ),
     ),
     note="32 heads over 8, ratios; the minimum is 5 %. Layer: width 512, 128 tokens, forward and backward; parameters "
     "are equal. Time to target: recall with one relation, which both learn, width 64, this device. Tasks that need "

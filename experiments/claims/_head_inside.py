@@ -72,7 +72,14 @@ INSIDE = (
     "probe",
     "normalized mutual information of head and relation; loss by relation when one head is ablated",
     Probe(studies.INSIDE, _SPECIALIZED),
-    literature=(Literature("specialized heads in trained models", "", "Clark et al. 2019; Voita et al. 2019"),),
+    literature=(
+      Literature(
+        "specialized heads in trained models",
+        "",
+        "Clark et al. 2019, abstract seen in copies on GitHub; Voita et al. 2019, abstract seen at ar5iv.org",
+        checked=True,
+      ),
+    ),
     note="Four heads, four relations, all of content and each with its own slot: whether heads also part into "
     "syntactic and semantic ones needs models of text. Minimum: half of the possible information, a quarter above "
     "untrained heads (one head has none), and a silenced head costs its own relation a fifth more than the others.",
@@ -89,7 +96,9 @@ INSIDE = (
       studies.INSIDE,
       All(tuple(exceeds(f"heads={h}:probe.subspaces.distance", 0.5) for h in (4, 8))),
     ),
-    literature=(Literature("heads share subspaces", "", "Cordonnier et al. 2020"),),
+    literature=(
+      Literature("heads share subspaces", "", "Cordonnier et al. 2020, as its author says on GitHub", checked=True),
+    ),
     note="Distance 0 means equal subspaces, 1 as far apart as random ones of that width; the minimum is half. Whether "
     "the structure guarantees it is HEAD-15.",
   ),
@@ -103,7 +112,12 @@ INSIDE = (
     "accuracy while heads are pruned greedily, chosen on batches apart from those that are scored",
     Probe(studies.INSIDE, _PRUNED),
     literature=(
-      Literature("38 of 48 heads pruned for -0.15", "BLEU", "Voita et al. 2019"),
+      Literature(
+        "38 of 48 heads pruned for -0.15",
+        "BLEU",
+        "Voita et al. 2019, abstract seen at ar5iv.org 1905.09418",
+        checked=True,
+      ),
       Literature("-13.56", "BLEU, one head left in the last encoder-decoder attention", "Michel et al. 2019"),
     ),
     note="Half of the heads go, without retraining; minimum loss: a tenth of accuracy. One encoder layer, so one place "
@@ -131,7 +145,14 @@ INSIDE = (
     "probe",
     "similarity (CKA) of head outputs before the output projection, against heads put back to independent first values",
     Probe(studies.INSIDE, _DIFFERENT),
-    literature=(Literature("many heads are redundant", "", "Michel et al. 2019; Cordonnier et al. 2020"),),
+    literature=(
+      Literature(
+        "many heads are redundant",
+        "",
+        "Michel et al. 2019, abstract seen at deepai.org; Cordonnier et al. 2020, as its author says on GitHub",
+        checked=True,
+      ),
+    ),
     note="Training must make heads less alike than independent draws in the same model, by .01 of CKA, which is what "
     "unrelated features show on a sample of this size.",
   ),

@@ -51,8 +51,18 @@ TRAINED = (
     "probe",
     "rank correlation of weight and leave-one-out effect, by depth and with a redundant cue",
     literature=(
-      Literature("weights are no explanation", "", "Jain and Wallace 2019; Serrano and Smith 2019"),
-      Literature("weights can be an explanation", "", "Wiegreffe and Pinter 2019"),
+      Literature(
+        "weights are no explanation",
+        "",
+        "Jain and Wallace 2019, quoted at aclanthology.org/D19-1002; Serrano and Smith 2019, seen in notes on GitHub",
+        checked=True,
+      ),
+      Literature(
+        "weights can be an explanation",
+        "",
+        "Wiegreffe and Pinter 2019, abstract seen at aclanthology.org/D19-1002",
+        checked=True,
+      ),
     ),
   ),
   Claim(

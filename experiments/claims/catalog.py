@@ -6,15 +6,12 @@ Documents: D0 quiz, D1 flash cards, D2a and D2b two lists of answers, D3 study g
 import difflib
 import functools
 import importlib
-import importlib.util
 import itertools
 import re
-import sys
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from experiments.claim import EVIDENCE, NATURES, Claim
+from experiments.claim import Claim
 from model.errors import Refused
 
 ID = re.compile(r"[A-Z0-9]+-[A-Z0-9]+[a-z]?")
@@ -52,6 +49,7 @@ DISAGREEMENTS = (
 )
 
 _own: dict[str, Claim] = {}  # claims of users' files, once selected
+_files: dict[str, Path] = {}  # and the file of each
 
 
 @functools.cache
@@ -105,9 +103,28 @@ def select(names: Iterable[str]) -> list[Claim]:
   return ours + [claim for claim in chosen.values() if claim.id in _own]
 
 
+def own() -> Mapping[str, Claim]:
+  """The claims of users' files, by id, as far as they were selected."""
+  return _own
+
+
+def of_other_files(path: Path) -> list[Claim]:
+  """The claims of users' files other than this one."""
+  return [claim for claim in _own.values() if _files.get(claim.id) != path]
+
+
+def remember(claim: Claim, path: Path, name: str) -> None:
+  """Takes a user's claim in; the same file may be read again, another one may not use its id."""
+  if claim.id in {other.id for other in of_other_files(path)}:
+    raise Refused(f"{name}: {claim.id}: id is that of a claim of {_files.get(claim.id)}; give each its own")
+  _own[claim.id], _files[claim.id] = claim, path
+
+
 def _named(name: str) -> Sequence[Claim]:
   if name.endswith(".py") or "/" in name:
-    return _from_file(Path(name).expanduser())
+    from experiments import claim_files  # which reads what stands here
+
+    return claim_files.load(name)
   wanted = name.lower()
   known = (*all_claims(), *_own.values())
   for match in (lambda c: c.id.lower(), lambda c: re.sub("[a-z]$", "", c.id).lower(), lambda c: c.group.lower()):
@@ -128,41 +145,3 @@ def _order(claim: Claim) -> tuple:
   number = re.findall(r"\d+|\D+", claim.id.split("-", 1)[1])
   natural = [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in number]
   return DOCUMENTS.index(claim.document), PLACES.index(place), claim.group, natural
-
-
-def _from_file(path: Path) -> list[Claim]:
-  """CLAIMS of a user's file; every fault in it is told in one line."""
-  if path.suffix != ".py" or not path.is_file():
-    raise Refused(f"there is no file {path} of claims; `assay new claim NAME` writes one")
-  name = f"user_claims_{zlib.crc32(str(path.resolve()).encode()):08x}"
-  spec = importlib.util.spec_from_file_location(name, path)
-  assert spec
-  assert spec.loader
-  module = sys.modules[name] = importlib.util.module_from_spec(spec)
-  try:
-    spec.loader.exec_module(module)
-  except Exception as error:
-    raise Refused(f"{path} cannot be read: {type(error).__name__}: {' '.join(str(error).split())}") from error
-  claims = getattr(module, "CLAIMS", None)
-  if not isinstance(claims, tuple | list) or not claims or not all(isinstance(claim, Claim) for claim in claims):
-    raise Refused(f"{path} has no CLAIMS, a tuple of Claim; `assay new claim NAME` writes an example")
-  for claim in claims:
-    _check(claim, path)
-  if len({claim.id for claim in claims}) < len(claims):
-    raise Refused(f"{path} uses one id for two claims: {', '.join(claim.id for claim in claims)}; give each its own")
-  _own.update({claim.id: claim for claim in claims})
-  return list(claims)
-
-
-def _check(claim: Claim, path: Path) -> None:
-  """Refuses a user's claim that the ledger could not tell from ours, or could not show."""
-  if not ID.fullmatch(claim.id):
-    raise Refused(f"{path}: id {claim.id!r} is not like MINE-1 or MINE-1a; use capitals, digits and one hyphen")
-  if claim.group in groups():
-    raise Refused(f"{path}: group {claim.group} of {claim.id} is one of ours; choose another, such as MINE")
-  for field, allowed in (("document", DOCUMENTS), ("nature", NATURES), ("evidence", EVIDENCE)):
-    if getattr(claim, field) not in allowed:
-      raise Refused(f"{path}: {field} {getattr(claim, field)!r} of {claim.id}; use one of {', '.join(allowed)}")
-  words = len(claim.statement.split())
-  if words > LONGEST:
-    raise Refused(f"{path}: the statement of {claim.id} has {words} words; use {LONGEST} at most")

@@ -76,7 +76,9 @@ CLAIMS = (
         _AREA,
       ),
     ),
-    literature=(Literature("sandwich of sublayers", "order", "Press et al. 2020"),),
+    literature=(
+      Literature("sandwich of sublayers", "order", "Press et al. 2020, seen in public notes on GitHub", checked=True),
+    ),
     note="The documents give the usual order as a convention and claim nothing about other orders. Read as: the usual "
     "order does better by a twentieth. Others: before, beside (parallel), two of attention then two of network; sums "
     "modulo 8.",
@@ -97,7 +99,11 @@ CLAIMS = (
         {"to 2020": Bound(_TO_2020, low=0.5), "since 2021": Bound(_SINCE, low=0.5)},
       ),
     ),
-    literature=(Literature("gated units do better", "", "Shazeer 2020"),),
+    literature=(
+      Literature(
+        "gated units do better", "", "Shazeer 2020, abstract seen in copies of its text on GitHub", checked=True
+      ),
+    ),
     note="Usually: every second model. A gated unit has three matrices and counts as another kind, whatever its "
     "non-linearity; a squared ReLU, too. The table says which lines were looked up; which families stand in it moves "
     "the shares.",

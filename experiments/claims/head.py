@@ -222,7 +222,14 @@ CLAIMS = (
       studies.CAPACITY,
       slope(tuple(f"heads={h}" for h in (1, 2, 4, 8)), (0.0, 1.0, 2.0, 3.0), 0.02, "share per doubling of heads"),
     ),
-    literature=(Literature("about h n under assumptions", "sequences", "Mahdavi et al. 2024"),),
+    literature=(
+      Literature(
+        "about h n under assumptions",
+        "sequences",
+        "Mahdavi et al. 2024, abstract seen at researchtrend.ai/papers/2306.02010",
+        checked=True,
+      ),
+    ),
     note="One layer of attention and no feed-forward network, rows of 8 symbols in 4 classes, 600 steps of 64 rows; "
     "minimum: 2 % of the table per doubling. What is learned in a fixed time stands for capacity.",
   ),

@@ -109,7 +109,12 @@ CLAIMS = (
     contradicts=("NORM-5",),
     literature=(
       Literature("post-LN is a source of vanishing gradients", "", "Takase et al. 2022, abstract", checked=True),
-      Literature("O(d sqrt(ln d)) against O(d sqrt(ln d / L))", "last-layer gradient, post; pre", "Xiong et al. 2020"),
+      Literature(
+        "O(d sqrt(ln d)) against O(d sqrt(ln d / L))",
+        "last-layer gradient, post; pre",
+        "Xiong et al. 2020, Theorem 1, seen in copies of its text on GitHub",
+        checked=True,
+      ),
     ),
     note="Size counts vanishing and exploding alike; which of them it is, RES-1 tells. Minimum .1, natural log per "
     "layer. 2 to 24 layers before any training. Other first weights: NORM-3b.",
@@ -145,7 +150,12 @@ CLAIMS = (
     Trial(WARM_UP, _GAIN_OF_WARM_UP),
     literature=(
       Literature("pre-LN trains without the warm-up stage", "", "Xiong et al. 2020, abstract", checked=True),
-      Literature("8.45 against about 34", "BLEU IWSLT14 De-En, post-LN without; with warm-up", "Xiong et al. 2020"),
+      Literature(
+        "8.45 against about 34",
+        "BLEU IWSLT14 De-En, post-LN without; with warm-up",
+        "Xiong et al. 2020, 3.2, seen in copies of its text on GitHub",
+        checked=True,
+      ),
     ),
     note=f"Crosses two documents' statements, neither of which makes this one. Two layers, warm-up over {SHORT // 4} "
     f"of {SHORT} steps, rates 2e-2 to 8e-2: on tuning seeds from one at which both placements train without it to one "

@@ -13,7 +13,12 @@ CLAIMS = (
     "failures per seed with and without warm-up, at rates fixed on tuning seeds on either side of the stable limit",
     contradicts=("OPT-7",),
     literature=(
-      Literature("8.45 against about 34", "BLEU IWSLT14 De-En, post-LN without; with warm-up", "Xiong et al. 2020"),
+      Literature(
+        "8.45 against about 34",
+        "BLEU IWSLT14 De-En, post-LN without; with warm-up",
+        "Xiong et al. 2020, 3.2, seen in copies of its text on GitHub",
+        checked=True,
+      ),
     ),
   ),
   Claim(
@@ -53,7 +58,12 @@ CLAIMS = (
     "best validation loss, and validation loss at fixed training losses",
     literature=(
       Literature("a large initial rate suppresses memorizing noise", "image networks", "You et al. 2019", checked=True),
-      Literature("large-then-small rates generalize better than small ones", "image networks", "Li et al. 2019"),
+      Literature(
+        "large-then-small rates generalize better than small ones",
+        "image networks",
+        "Li et al. 2019, abstract seen in copies of its text on GitHub",
+        checked=True,
+      ),
     ),
   ),
   Claim(
@@ -84,7 +94,14 @@ CLAIMS = (
     "check",
     "sign of the step-to-step change of the published schedule",
     contradicts=("OPT-1",),
-    literature=(Literature("4000", "warm-up steps before the inverse square root", "Vaswani et al. 2017, 5.3"),),
+    literature=(
+      Literature(
+        "4000",
+        "warm-up steps before the inverse square root",
+        "Vaswani et al. 2017, 5.3, seen in copies of its text on GitHub",
+        checked=True,
+      ),
+    ),
   ),
   Claim(
     "OPT-8",

@@ -47,7 +47,11 @@ CLAIMS = (
         )
       ),
     ),
-    literature=(Literature("d_k", "variance of q.k", "Vaswani et al. 2017, footnote 4"),),
+    literature=(
+      Literature(
+        "d_k", "variance of q.k", "Vaswani et al. 2017, footnote 4, seen at velog.io/@d4r6j/Transformer", checked=True
+      ),
+    ),
     note="The known difference is the variance of the scaled product. SCALE-1b asks whether real layers start so.",
   ),
   Claim(

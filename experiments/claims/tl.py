@@ -33,7 +33,9 @@ CLAIMS = (
     "empirical",
     "probe",
     "selectivity of a linear probe over a control task, against token identity and random encoders",
-    literature=(Literature("control tasks are needed", "", "Hewitt and Liang 2019"),),
+    literature=(
+      Literature("control tasks are needed", "", "Hewitt and Liang 2019, seen in public notes on GitHub", checked=True),
+    ),
   ),
   Claim(
     "TL-4",

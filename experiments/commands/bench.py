@@ -5,12 +5,10 @@ A bench is a file of experiments/bench with `measure(progress, *, options)`, whi
 """
 
 import ast
-import contextlib
 import datetime
 import difflib
 import importlib
 import inspect
-import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -147,7 +145,7 @@ def _measured(name: str, found: Iterator[dict[str, Any]], progress: Progress, pa
   """The whole document; what is known so far is stored at every step, so that an interruption leaves it."""
   began, document = time.monotonic(), {}
   try:
-    with _ended_by_sigterm(), progress:
+    with progress:
       for body in found:
         document = _document(name, body, time.monotonic() - began)
         atomic.write_json(path, document)
@@ -166,21 +164,6 @@ def _document(name: str, body: dict[str, Any], seconds: float) -> dict[str, Any]
   device = {**body["device"], "load_after": timing.load()}
   known = {"schema": 1, "name": name, "complete": False, "versions": stamp.versions()}
   return known | body | {"device": device, "run": {"date": when, "seconds": seconds}}
-
-
-@contextlib.contextmanager
-def _ended_by_sigterm():
-  """Unwinds the command at SIGTERM, as Ctrl-C does."""
-
-  def end(number, frame):
-    print("assay: stopped by SIGTERM", file=sys.stderr)
-    sys.exit(128 + number)
-
-  previous = signal.signal(signal.SIGTERM, end)
-  try:
-    yield
-  finally:
-    signal.signal(signal.SIGTERM, previous)
 
 
 def _statuses(row: Mapping[str, Any]) -> set[str]:

@@ -1,10 +1,13 @@
 """`assay eval WORKDIR`: the kept model of `assay train`, evaluated again."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
+from experiments import store as stores
+from experiments.atomic import Damaged
+from experiments.cohorts import trial_key
+from experiments.corpora import hashes
 from experiments.store import Store
 from model.errors import Refused
 
@@ -12,15 +15,16 @@ from model.errors import Refused
 def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   """Loss, accuracy, slices and, where the task has one, the judge's metrics on the chosen split."""
   root = Path(space.workdir)
-  plan = root / "plan.json"
-  if not plan.is_file() or json.loads(plan.read_text()).get("command") != "train":
-    raise Refused(f"{root} is no workdir of `assay train`; train first, or give its folder")
-  from experiments import pack
+  key, config = _trained(root)
+  from experiments import pack, stamp
   from experiments.cohorts import Pack, cohort_key
   from train import evaluation
 
-  store, key = Store(root), json.loads(plan.read_text())["trial"]
-  config = store.config(key)
+  store = Store(root)
+  result = store.result(key)
+  changed = stamp.changed(config, result) if result else []
+  if changed:
+    print(f"warning: the model was trained by other code: {', '.join(changed)} changed since", file=sys.stderr)
   one = Pack(cohort_key(config), (key,), (config,))
   cohort = pack.prepare(config)
   kept = pack.restore(store, one, cohort, lambda text: print(f"warning: {text}", file=sys.stderr))
@@ -32,4 +36,26 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
     for name, value in measures.items():
       print(f"{name}: {value:.6g}")
   document = {"schema": 1, "workdir": str(root), "trial": key, "split": space.split, "step": int(state.step[0])}
-  return document | {"measures": measures}, 0
+  return document | {"stale": bool(changed), "measures": measures}, 0
+
+
+def _trained(root: Path) -> tuple[str, dict[str, Any]]:
+  """The workdir's trial and its config, proved to belong together."""
+  try:
+    plan = stores.plan(root) or {}
+  except Damaged as damage:
+    raise Refused(f"{root / 'plan.json'} is damaged ({damage}); run `assay check {root} --repair`") from damage
+  key = plan.get("trial")
+  if plan.get("command") != "train" or not isinstance(key, str):
+    raise Refused(f"{root} is no workdir of `assay train`; train first, or give its folder")
+  try:
+    config = Store(root).config(key)
+    if trial_key(config, hashes(config)) != key:
+      raise Damaged("config.json is not that of the trial")
+  except FileNotFoundError as error:
+    raise Refused(f"{root} keeps no model; run `assay train` with the same config again") from error
+  except (Damaged, KeyError, TypeError) as damage:
+    raise Refused(
+      f"trial {key} of {root} is damaged ({damage}); run `assay train` with the same config again: it will run again"
+    ) from damage
+  return key, config

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from experiments import atomic, cards, digest, ledger
+from experiments import atomic, calibration, cards, digest, ledger
 from experiments.claims import catalog
 from experiments.report import page
 from model.errors import Refused
@@ -26,9 +26,13 @@ def run(space, overrides: list[str]) -> Document:
 
 def _merge(space) -> Document:
   workdir = Path(space.names[0]) if len(space.names) == 1 else None
-  if workdir is None or not (workdir / "ledger.jsonl").is_file():
-    received = " ".join(space.names) or None
-    raise Refused(f"ledger merge needs the workdir of a finished `assay reproduce`; received {received}")
+  found = ("ledger.jsonl", "replications.jsonl", "calibration.json")
+  if workdir is None or not any((workdir / name).is_file() for name in found):
+    received, needs = " ".join(space.names) or None, "the workdir of a finished reproduce, replicate or calibrate"
+    raise Refused(f"ledger merge needs {needs}; received {received}")
+  calibrated = calibration.read(workdir / "calibration.json")
+  if calibrated:
+    calibration.write(calibration.committed(), calibrated)
   rows = ledger.merge(workdir)
   _render(rows)
   return {"schema": 1, "rows": len(rows)}, 0
@@ -115,7 +119,7 @@ def _items() -> list[dict[str, Any]]:
 
 def _render(rows) -> None:
   items, (ledger_page, readme) = _items(), _pages()
-  atomic.write_text(ledger_page, page.ledger_markdown(rows, items))
+  atomic.write_text(ledger_page, page.ledger_markdown(rows, items, calibration.read(calibration.committed())))
   atomic.write_text(readme, ledger.with_digest(readme.read_text(), page.readme_digest(rows, items)))
 
 
@@ -123,6 +127,6 @@ def _differences() -> list[str]:
   items, (ledger_page, readme) = _items(), _pages()
   return ledger.check(
     [item["id"] for item in items],
-    page=(ledger_page, lambda rows: page.ledger_markdown(rows, items)),
+    page=(ledger_page, lambda rows: page.ledger_markdown(rows, items, calibration.read(calibration.committed()))),
     readme=(readme, lambda rows: page.readme_digest(rows, items)),
   )

@@ -1,6 +1,5 @@
 """`assay reproduce`: claims in, verdicts out; what is stored is not run again."""
 
-import shlex
 import sys
 import time
 from collections import Counter
@@ -15,25 +14,29 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   started = time.monotonic()
   claims = catalog.select(space.claims)
   if space.dry_run:
-    return _plan(claims, space.tier)
+    return _plan(claims, space.tier, quiet=space.json)
   from experiments import ledger, outcome, reproduce
   from experiments.progress import Progress
   from experiments.runner import Options, Runner
-  from experiments.store import opened
+  from experiments.store import opened, told
 
   reproduce.ready(claims, space.tier)
   root = flags.workdir(space.workdir, "reproduce", "claims")
-  options = Options(jobs=space.jobs, profile=space.profile, rerun_stale=space.rerun == "stale")
+  options = Options(jobs=space.jobs, profile=space.profile, keep_stale=space.keep_stale)
   with opened(root, {"command": "reproduce", "for": "claims"}) as store, Progress("reproduce") as progress:
     with Runner(store, options, progress) as runner:
       found = reproduce.run(claims, space.tier, runner)
-    ledger.write(root / "ledger.jsonl", ledger.combine(ledger.read(root / "ledger.jsonl"), found.rows))
+    held, faults = ledger.salvage(root / "ledger.jsonl")
+    if faults:
+      lost = {f"ledger.jsonl:{line}": damage for line, damage in faults.items()}
+      print(f"warning: {told('rows', lost, 'be made again when their claims are asked for')}", file=sys.stderr)
+      store.set_aside(root / "ledger.jsonl")
+    ledger.write(root / "ledger.jsonl", ledger.combine(held, found.rows))
     seconds = time.monotonic() - started
     mark = outcome.fingerprint(found.rows, claims, space.tier)
     report = outcome.drawn(root, mark)
     if report is None:
-      command = shlex.join(["assay", "reproduce", *space.claims, f"--tier={space.tier}"])
-      head = outcome.meta(command, runner.backend, seconds, tier=space.tier)
+      head = outcome.meta(flags.typed(space), runner.backend, seconds, tier=space.tier)
       drawing = outcome.claims_report(found, claims, store, head)
       report = outcome.write(root, drawing, mark)
   rows = found.rows
@@ -57,11 +60,11 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   return document, 3 if runner.counts["failed"] or unanswered else 0
 
 
-def _plan(claims, tier: str) -> tuple[dict[str, Any], int]:
+def _plan(claims, tier: str, quiet: bool) -> tuple[dict[str, Any], int]:
   """What would run: rows by tier, and trials by study."""
   from experiments import reproduce
 
   items = reproduce.planned(claims, tier)
-  for item in items:
+  for item in () if quiet else items:
     print(f"{item['name']}: {item['trials']} trials, {item['steps']} steps at tier {item['tier']}")
   return {"schema": 1, "items": items}, 0

@@ -19,9 +19,9 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   corpora.present(config)
   key = trial_key(config, corpora.hashes(config))
   root = flags.workdir(space.workdir, "train", space.config)
-  options = Options(jobs=1, keep=True, profile=space.profile)
+  options = Options(jobs=1, keep=True, profile=space.profile, keep_stale=space.keep_stale)
   with (
-    opened(root, {"command": "train", "trial": key}) as store,
+    opened(root, {"command": "train", "trial": key}, config) as store,
     Progress(f"train {space.config}") as progress,
     Runner(store, options, progress) as runner,
   ):

@@ -14,6 +14,24 @@ from experiments.probes import look
 from experiments.probes.subject import Subject
 
 BATCHES = 4
+KEYS = (
+  "entropy",
+  "entropy/*",
+  "entropy_untrained",
+  "entropy_untrained/*",
+  "entropy_normalized",
+  "entropy_normalized/*",
+  "entropy_normalized_untrained",
+  "entropy_normalized_untrained/*",
+  "true_key_mass",
+  "true_key_mass/*",
+  "true_key_mass_untrained",
+  "true_key_mass_untrained/*",
+  "true_key_mass_best",
+  "true_key_mass_best/*",
+  "true_key_mass_best_untrained",
+  "true_key_mass_best_untrained/*",
+)  # "/*": one number per place of attention
 
 
 def read(subject: Subject) -> dict[str, float]:

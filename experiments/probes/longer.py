@@ -20,6 +20,7 @@ from train.state import STREAMS
 
 TIMES = (2, 4)
 FIRST = 2000  # batches below this number belong to other readers of the test stream
+KEYS = ("loss_2x", "accuracy_2x", "loss_4x", "accuracy_4x")
 
 
 def read(subject: Subject) -> dict[str, float]:

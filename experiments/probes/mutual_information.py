@@ -14,6 +14,7 @@ from experiments.probes import look
 from experiments.probes.subject import Subject
 
 NAMING, SCORING = range(4), range(4, 8)  # batches that name each head's relation, and batches that are scored
+KEYS = ("information", "information_untrained", "own_drop", "other_drop")
 
 
 def read(subject: Subject) -> dict[str, float]:

@@ -13,6 +13,16 @@ from experiments.probes.subject import Subject
 
 CHOOSING, SCORING = range(2), range(2, 6)
 SPARE = 0.02  # accuracy that may be lost before a head counts as needed
+KEYS = (
+  "full",
+  "half",
+  "one",
+  "none",
+  "drop_half",
+  "needed",
+  "needed_share",
+  "drop_one/*",
+)  # "/*": one number per place of attention
 
 
 def read(subject: Subject) -> dict[str, float]:

@@ -15,6 +15,7 @@ from experiments.probes.subject import Subject
 
 BATCHES = 4
 PROJECTIONS = ("query", "key", "value", "query_bias", "key_bias", "value_bias")
+KEYS = ("cka", "cka_drawn", "cka_mixed", "cka_untrained")
 
 
 def read(subject: Subject) -> dict[str, float]:

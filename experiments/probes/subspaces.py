@@ -14,6 +14,18 @@ from flax import nnx
 from experiments.probes import look
 from experiments.probes.subject import Subject
 
+KEYS = (
+  "angle",
+  "angle_smallest",
+  "angle_random",
+  "distance",
+  "used",
+  "angle_untrained",
+  "angle_smallest_untrained",
+  "distance_untrained",
+  "used_untrained",
+)
+
 
 def read(subject: Subject) -> dict[str, float]:
   """Means over layers and pairs of heads; nothing where no layer has two heads.

@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 
@@ -22,6 +23,7 @@ class ArmData:
   diverged: int = 0
   stalled: int = 0
   failed: int = 0
+  stale: int = 0  # trials that other code made, kept because the command asked for it
   cost: Mapping[str, float] = dataclasses.field(
     default_factory=dict
   )  # "parameters" "flops" "step_seconds" "memory_bytes"
@@ -39,6 +41,8 @@ class StudyPlot:
   claims: Sequence[str] = ()  # ids of the claims that read this study
   floor: float | None = None
   ceiling: float | None = None
+  within: tuple[float, float] = (-math.inf, math.inf)  # the range of the metric, which no interval leaves
+  curves_within: tuple[float, float] = (-math.inf, math.inf)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,3 +87,4 @@ class Report:
   meta: Mapping = dataclasses.field(default_factory=dict)
   comparisons: Sequence[Comparison] = ()
   outcomes: Sequence[Outcome] = ()
+  methods: Sequence[str] = ()  # paragraphs that say what was done: `methods.swept`, `.compared` or `.assayed`

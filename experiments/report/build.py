@@ -6,7 +6,7 @@ Every text passes jinja2's autoescape; the same report gives the same bytes.
 import functools
 from pathlib import Path
 
-from experiments.report import Report, numbers, verdicts, views
+from experiments.report import Report, methods, numbers, verdicts, views
 
 OPEN_STUDIES = 6  # beyond, studies are folded
 
@@ -31,6 +31,8 @@ def html(report: Report) -> str:
       comparisons=[views.comparison(comparison) for comparison in report.comparisons],
       costs=None if report.rows else views.costs(report.studies),
       contradictions=views.contradictions(report, items, best),
+      methods=report.methods or (methods.assayed(report.rows) if report.rows else ()),
+      tuned=any(arm.tuning for study in report.studies for arm in study.arms),
       outcomes=sorted(report.outcomes, key=lambda o: (o.study, o.arm, o.lr or 0.0, o.seed)),
       lost_arms=views.lost(judged),
       untested=views.untested(report, items, {row["id"] for row in judged}),

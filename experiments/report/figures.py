@@ -5,9 +5,10 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 
-from experiments.report import ArmData, StudyPlot, marks, numbers, svg
+from experiments.report import ArmData, StudyPlot, marks, methods, numbers, svg
 from experiments.report.marks import Style, finite
 
+LINE = (-math.inf, math.inf)
 POINTS = 48  # of a learning curve; more cannot be told apart at this width
 
 
@@ -30,14 +31,22 @@ def panels(study: StudyPlot, prefix: str) -> list[Panel]:
   return [panel for panel in drawn if panel]
 
 
-def interval(values: Sequence[float]) -> tuple[float, float]:
-  """The 95 % interval of the mean over seeds (sign-flip where n allows it, else t); NaN for fewer than two values."""
+def interval(values: Sequence[float], within: tuple[float, float] = LINE) -> tuple[float, float]:
+  """The 95 % interval of the mean over seeds (sign-flip where n allows it, else t); NaN for fewer than two values.
+
+  `within` is the range of the metric.
+  """
+  return _interval(values, within)[:2]
+
+
+def _interval(values: Sequence[float], within: tuple[float, float]):
+  """The interval with its method."""
   from experiments import stats  # scipy: not at start
 
   if len(values) < 2:
-    return math.nan, math.nan
-  low, high, _ = stats.interval(list(values), 0.025)
-  return low, high
+    return stats.Interval(math.nan, math.nan, "none")
+  found = stats.within(stats.interval(list(values), 0.025), *within)
+  return found if found.method != "none" else stats.Interval(math.nan, math.nan, "none")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -69,7 +78,7 @@ def _by_x(study: StudyPlot, prefix: str) -> Panel:
         marks.seeds(ax, [at + step * width for step in marks.jitter(len(values))], values, style)
         if values:
           middles.append((at, statistics.fmean(values)))
-          ax.plot([at, at], interval(values), color=style.color, lw=2.2, solid_capstyle="round")
+          ax.plot([at, at], interval(values, study.within), color=style.color, lw=2.2, solid_capstyle="round")
         marks.lost(ax, at, len(arm.values) - len(values), style, row=i)
       marks.line(ax, middles, style)
     shown = swept[:: math.ceil(len(swept) / 8)]
@@ -93,7 +102,7 @@ def _by_name(study: StudyPlot, prefix: str) -> Panel:
       values = finite(arm.values)
       marks.seeds(ax, values, [row + 0.22 * step for step in marks.jitter(len(values))], style)
       if values:
-        ax.plot(interval(values), [row, row], color=style.color, lw=2.4, solid_capstyle="round")
+        ax.plot(interval(values, study.within), [row, row], color=style.color, lw=2.4, solid_capstyle="round")
         marks.line(ax, [(statistics.fmean(values), row)], style)
       marks.lost(ax, row, len(arm.values) - len(values), style, vertical=True)
     ax.set_yticks(range(len(order)), [marks.cut(arm.name, 24) for arm in order])
@@ -107,7 +116,7 @@ def _by_name(study: StudyPlot, prefix: str) -> Panel:
 
 
 def _curves(study: StudyPlot, title: str, arms: list[ArmData], styles: list[Style], prefix: str) -> Panel | None:
-  means = [_mean_curve(arm.curves) for arm in arms]
+  means = [_mean_curve(arm.curves, study.curves_within) for arm in arms]
   if not any(means):
     return None
 
@@ -124,7 +133,8 @@ def _curves(study: StudyPlot, title: str, arms: list[ArmData], styles: list[Styl
   label = f"Learning curves of {len(arms)} arms; the last means are " + ", ".join(
     f"{arm.name}: {numbers.number(mean[-1][1])}" for arm, mean in zip(arms, means, strict=True) if mean
   )
-  return Panel(_titled("Learning curves", title), marks.picture(paint, prefix, label), _legend(study, arms, styles))
+  drawn = marks.picture(paint, prefix, label)
+  return Panel(_titled("Learning curves", title), drawn, _legend(study, arms, styles), "Bands: 95 %, Student's t.")
 
 
 def _rates(study: StudyPlot, title: str, arms: list[ArmData], styles: list[Style], prefix: str) -> Panel | None:
@@ -175,8 +185,8 @@ def _scale(swept: Sequence[float]) -> Callable[[float | None], float]:
   return numbers.value
 
 
-def _mean_curve(curves: Sequence) -> list[tuple[float, float, float, float]]:
-  """(step, mean, low, high) over the seeds that have a finite number there."""
+def _mean_curve(curves: Sequence, within: tuple[float, float] = LINE) -> list[tuple[float, float, float, float]]:
+  """(step, mean, low, high) over the seeds that have a finite number there; Student's t within the range."""
   import scipy.stats
 
   by_step: dict[float, list[float]] = {}
@@ -190,7 +200,7 @@ def _mean_curve(curves: Sequence) -> list[tuple[float, float, float, float]]:
     values = by_step[step]
     mean, n = statistics.fmean(values), len(values)
     reach = float(scipy.stats.t.isf(0.025, n - 1)) * statistics.stdev(values) / math.sqrt(n) if n > 1 else 0.0
-    rows.append((step, mean, mean - reach, mean + reach))
+    rows.append((step, mean, max(mean - reach, min(within[0], mean)), min(mean + reach, max(within[1], mean))))
   return rows
 
 
@@ -224,7 +234,11 @@ def _titled(what: str, title: str) -> str:
 
 def _note(study: StudyPlot) -> str:
   lost = sum(len(arm.values) - len(finite(arm.values)) for arm in study.arms)
-  note = "Dots: seeds. Bars: 95 % interval of the mean."
+  found = [
+    (_interval(values, study.within).method, len(values)) for arm in study.arms if (values := finite(arm.values))
+  ]
+  how = methods.intervals(found)
+  note = f"Dots: seeds. Bars: 95 % interval of the mean, {how}." if how else "Dots: seeds."
   levels = [name for name, level in (("chance", study.floor), ("perfect", study.ceiling)) if level is not None]
   if levels:
     note += f" Dotted: {' and '.join(levels)}."

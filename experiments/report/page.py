@@ -4,7 +4,8 @@ import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
-from experiments import ledger
+from experiments import ledger, replication
+from experiments.calibration import told
 from experiments.report import numbers, verdicts
 from experiments.report.build import environment
 from model.errors import Refused
@@ -20,6 +21,7 @@ STYLES = {
 RULES = {
   "EXACT": "every value lies in the stated range",
   "PERM": "exact sign-flip test of differences paired by seed, its interval inverted from the test",
+  "T": "Student's t of differences paired by seed, as there are too few for the exact test",
   "TOST": "equivalence: the whole interval inside the margin, a known difference outside it in the same run",
 }
 WIDTH = 88
@@ -27,10 +29,11 @@ UNTESTED = 12  # rows without a verdict that the terminal still lists one by one
 HEADLINES = 12  # rows that the README shows unless it names its own
 
 
-def ledger_markdown(rows: Sequence[Mapping], claims: Sequence[Mapping]) -> str:
+def ledger_markdown(rows: Sequence[Mapping], claims: Sequence[Mapping], calibration: Mapping | None = None) -> str:
   """LEDGER.md: every row of every claim by group, then the claims without a verdict.
 
-  Nothing of `run` is shown, so that honest reruns give the same page.
+  `calibration` is what `assay calibrate` found, where it was run. Nothing of `run` is shown, so that honest reruns give
+  the same page.
   """
   items, judged = _items(claims), [row for row in rows if row["verdict"] != "untested"]
   names = dict.fromkeys([verdicts.group(key) for key in (*items, *sorted(row["id"] for row in judged))])
@@ -42,6 +45,7 @@ def ledger_markdown(rows: Sequence[Mapping], claims: Sequence[Mapping]) -> str:
     title = f"{name}: {verdicts.GROUPS[name]}" if name in verdicts.GROUPS else name
     groups += [{"title": title, "lines": lines}] if lines else []
   counts = _counts(rows, items)
+  published = [entry for item in items.values() for entry in item.get("literature", ())]
   template = environment(escape=False).get_template("ledger.md.j2")
   text = template.render(
     total=sum(counts.values()),
@@ -51,6 +55,10 @@ def ledger_markdown(rows: Sequence[Mapping], claims: Sequence[Mapping]) -> str:
     meanings=verdicts.MEANINGS,
     groups=groups,
     untested=_untested(rows, items),
+    calibration=[numbers.plain(text) for text in told(calibration)] if calibration else [],
+    replicated=_replicated(judged),
+    published=len(published),
+    looked_up=sum(bool(entry["checked"]) for entry in published),
   )
   return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
@@ -102,6 +110,8 @@ def table(rows: Sequence[Mapping]):
     mark = Text(f"{verdicts.SIGNS.get(word, '·')} {word}", style=STYLES.get(word, ""))
     mark.append(" stale" if row.get("stale") else "", style="yellow")
     effects = "\n".join(filter(None, (_named(test) for test in verdicts.shown(row)))) or numbers.NONE
+    chance = replication.expected(row)
+    mark.append("" if chance is None else f"\nagain: {chance:.2f}", style="dim")
     made.add_row(Text(row["id"]), mark, Text(effects), Text(numbers.plain(row.get("reason") or "")))
   if fold:
     made.caption = f"{len(untested)} more claims have no verdict at this tier; `assay explain ID` says what each needs"
@@ -141,6 +151,12 @@ def _counts(rows: Sequence[Mapping], items: Mapping) -> dict[str, int]:
   return verdicts.counts([best.get(key, {}) for key in dict.fromkeys((*items, *best))])
 
 
+def _replicated(rows: Sequence[Mapping]) -> str:
+  """`19 agrees, 1 open`: the answers of all replications of these rows; "" without any."""
+  answers = [replication.agreement(row, one) for row in rows for one in row.get("replications") or ()]
+  return ", ".join(f"{answers.count(answer)} {answer}" for answer in replication.ANSWERS if answer in answers)
+
+
 def _summary(counts: Mapping[str, int]) -> str:
   return ", ".join(f"{count} {verdict}" for verdict, count in counts.items()) or "none"
 
@@ -174,8 +190,7 @@ def _telling(best: Mapping[str, Mapping], items: Mapping) -> list[Mapping]:
 
 def _line(row: Mapping, claim: Mapping, say: Callable[[Mapping], str] | None = None) -> dict:
   verdict = f"{verdicts.SIGNS.get(row['verdict'], '·')} {row['verdict']}" + (", stale" if row.get("stale") else "")
-  if row.get("condition"):
-    verdict += f"<br>{_safe(row['condition'])}"
+  verdict += "".join(f"<br>{_safe(text)}" for text in (row.get("condition"), *verdicts.again(row)) if text)
   return {
     "id": row["id"],
     "place": _safe(claim.get("place", "")),
@@ -203,7 +218,7 @@ def _short(test: Mapping) -> str:
 
 def _sentence(test: Mapping) -> str:
   """`0.590 [0.550, 0.620], needed > 0.1, n 12, p 0.0002 at level 0.0029`."""
-  parts = [_short(test), f"n {test.get('n')}"]
+  parts = [_short(test), f"n {test.get('n')}", *(["Student's t"] if test.get("rule") == "T" else [])]
   if test.get("p") is not None:
     parts.append(f"p {numbers.short(test['p'])} at level {numbers.short(test.get('alpha'))}")
   return ", ".join(parts)
@@ -219,7 +234,7 @@ def _field(name: str, text: str) -> list[str]:
 
 def _method(claim: Mapping, rows: Sequence[Mapping], level: float | None) -> list[str]:
   rule = claim.get("rule") or ""
-  meaning = "; ".join(text for code, text in RULES.items() if code in rule)
+  meaning = "; ".join(text for code, text in RULES.items() if code in re.findall("[A-Z]+", rule))
   minimum = claim.get("minimum_effect")
   if level is None:
     level = next((test["alpha"] for row in rows for test in row.get("tests") or () if test.get("alpha")), None)
@@ -241,6 +256,7 @@ def _found(row: Mapping) -> list[str]:
   lines = [f"Verdict: {row['verdict']} ({row.get('tier')}, {row.get('device')}{stale})"]
   lines += _wrapped(row["condition"]) if row.get("condition") else []
   lines += _wrapped(row["reason"]) if row.get("reason") else []
+  lines += [line for text in verdicts.again(row) for line in _field("again", text)]
   for test in row.get("tests") or ():
     lines += _field("test", f"{test['name']}: {_sentence(test)}; {'passed' if test.get('passed') else 'not passed'}")
   for arm in row.get("arms") or ():

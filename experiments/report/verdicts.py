@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from experiments import replication
 from experiments.claim import TIERS
 from experiments.report import numbers
 from experiments.verdict import VERDICTS as ORDER
@@ -79,6 +80,13 @@ def needed(test: Mapping) -> str:
   if minimum is None:
     return ""
   return f"within ±{numbers.short(minimum)}" if test.get("rule") == "TOST" else f"> {numbers.short(minimum)}"
+
+
+def again(row: Mapping) -> list[str]:
+  """How likely fresh seeds give the verdict again, and what replications that were run said; [] where neither."""
+  chance, told = replication.expected(row), replication.told(row)
+  likely = "" if chance is None else f"again with probability {chance:.2f}"
+  return [text for text in (likely, f"replicated: {told}" if told else "") if text]
 
 
 def per_claim(rows: Sequence[Mapping]) -> dict[str, Mapping]:

@@ -92,6 +92,7 @@ def row(given: Mapping, claim: Mapping) -> dict:
     "hashes": [(name, given[f"{name}_sha256"]) for name in ("config", "code") if given.get(f"{name}_sha256")]
     + sorted((given.get("data_sha256") or {}).items()),
     "condition": given.get("condition") or "",
+    "again": verdicts.again(given),
     "stale": bool(given.get("stale")),
   }
 
@@ -120,16 +121,16 @@ def study(given: StudyPlot, prefix: str, best: Mapping) -> dict:
       }
       for panel in panels
     ],
-    "arms": [_arm(arm) for arm in given.arms],
+    "arms": [_arm(arm, given.within) for arm in given.arms],
     "claims": [(identifier, best.get(identifier)) for identifier in given.claims],
     "grouped": any(arm.group not in ("", arm.name) for arm in given.arms),
   }
 
 
-def _arm(arm: ArmData) -> dict:
+def _arm(arm: ArmData, within: tuple[float, float]) -> dict:
   values = figures.finite(arm.values)
   mean = statistics.fmean(values) if values else math.nan
-  interval = figures.interval(values)
+  interval = figures.interval(values, within)
   text = numbers.effect(mean, interval if all(map(math.isfinite, interval)) else None) if values else numbers.NONE
   return {
     "arm": arm,
@@ -147,7 +148,7 @@ def comparison(given: Comparison) -> dict:
   effect = {"effect": given.effect, "ci": given.ci, "minimum_effect": given.minimum_effect}
   return {
     "it": given,
-    "figures": numbers.pretty(numbers.effect(given.effect, given.ci)),
+    "figures": numbers.pretty(numbers.effect(given.effect, given.ci)) if given.n else numbers.NONE,
     "needed": numbers.pretty(numbers.short(given.minimum_effect)),
     "p": numbers.short(given.p),
     "alpha": numbers.short(given.alpha),

@@ -14,7 +14,7 @@ from model.attention.mechanism import Mechanism, Supports, attend, products
 from model.errors import Refused
 from model.initial import dial
 from model.kernels import tiles
-from model.see import Rule, See, Where, window
+from model.see import EARLIER, Rule, See, Where, by_content, window
 
 
 class Banded(Mechanism):
@@ -235,20 +235,23 @@ class Globals(Rule):
     if self.content:
       if mark_BS is None:
         raise Refused("attention.symbols needs to know where they stand: See(mark_BS=...), booleans (B, S); got none")
-      wanted_BS |= mark_BS & (jnp.asarray(k.segment_BT) > 0)
+      wanted_BS |= by_content(mark_BS) & (jnp.asarray(k.segment_BT) > 0)
     pos_BS, segment_BS, _ = jnp.broadcast_arrays(*k, wanted_BS)
     at_BC = jnp.lexsort((pos_BS, segment_BS, ~wanted_BS))[:, : self.most]
     return at_BC, _columns(wanted_BS, at_BC)
 
   def keys(self, see: See):
     """Which keys are global, (B|1, S)."""
-    return _marks(see.k, *self.pick(see.k, see.mark_BS))
+    mark_BS = see.mark_BS
+    if mark_BS is None or mark_BS.dtype == bool:
+      return _marks(see.k, *self.pick(see.k, mark_BS))
+    # A key that stands twice counts once, and is global in both places.
+    once = Where(see.k.pos_BT, jnp.where(mark_BS & EARLIER > 0, 0, see.k.segment_BT))
+    return (_same(see.k, see.k) & _marks(once, *self.pick(once, mark_BS))[:, None]).any(-1)
 
   def queries(self, see: See):
     """Which queries are: those whose own key is, (B|1, T)."""
-    (q_pos, q_segment), (k_pos, k_segment) = ([jnp.asarray(a) for a in side] for side in (see.q, see.k))
-    own_BTS = (q_pos[:, :, None] == k_pos[:, None]) & (q_segment[:, :, None] == k_segment[:, None])
-    return (own_BTS & self.keys(see)[:, None]).any(-1)
+    return (_same(see.q, see.k) & self.keys(see)[:, None]).any(-1)
 
 
 class _HeadsApart:
@@ -270,6 +273,12 @@ class _HeadsApart:
 
   def values(self, *given):
     return self.position.values(*given)
+
+
+def _same(q: Where, k: Where):
+  """Which keys are the queries' own, (B|1, T, S)."""
+  (q_pos, q_segment), (k_pos, k_segment) = ([jnp.asarray(a) for a in side] for side in (q, k))
+  return (q_pos[:, :, None] == k_pos[:, None]) & (q_segment[:, :, None] == k_segment[:, None])
 
 
 def _columns(a_BS, at_BC):

@@ -55,6 +55,7 @@ class BlockSparse(Mechanism):
     _check(pattern, block_size, globals, random, columns)
     self.pattern, self.block_size = pattern, int(block_size)
     self.globals, self.random, self.columns = int(globals), int(random), int(columns)
+    self.counts = pattern != "strided"
     self.seed = seed() if pattern == "bigbird" and random else None
     self.scale = dial(head_dim**-0.5 if scale is None else scale)
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from model.attention.mechanism import Mechanism, Supports, products
 from model.initial import dial, param
 
-TINY = 1e-12  # a zero query or key has cosine 0 with everything
+SHORT = 1e-2  # length below which a vector is not brought to 1 but divided by this: so a zero has cosine 0 with all
 
 
 class Cosine(Mechanism):
@@ -29,5 +29,6 @@ class Cosine(Mechanism):
 
 
 def _unit(x):
+  """Vectors of length 1, or shorter where they are next to nothing: near zero the slope would be 1 over the length."""
   x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-  return x * jax.lax.rsqrt(jnp.sum(x * x, -1, keepdims=True) + TINY)
+  return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, -1, keepdims=True), SHORT**2))

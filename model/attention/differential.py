@@ -19,7 +19,7 @@ EPS = 1e-5  # the paper's
 class Differential(Mechanism):
   """q1 and k1 are the even features of a head, q2 and k2 the odd ones; both halves look at all of v.
 
-  Rotations turn the plane of features i and i + D/2: with D a multiple of 4 each half holds whole planes.
+  Positions turn each half as a head of its own, of D/2 features: both meet the same frequencies, as in the paper.
   """
 
   supports = Supports(inside=False, merges=False, weights="signed")  # a term of q.k would have to be split as q.k is
@@ -43,6 +43,12 @@ class Differential(Mechanism):
     out_BTKGD = first.astype(wide) - self.factor() * second.astype(wide)
     square_BTKG1 = jnp.square(out_BTKGD).mean(-1, keepdims=True)
     return ((1 - self.lambda_init) * jax.lax.rsqrt(square_BTKG1 + EPS) * out_BTKGD).astype(v_BSKD.dtype), None
+
+  def turn(self, x_BTHD, where, position):
+    if not position.acts("rotate"):
+      return x_BTHD
+    halves_BTHF = [position.rotate(x_BTHD[..., half::2], where) for half in (0, 1)]
+    return jnp.stack(halves_BTHF, -1).reshape(x_BTHD.shape)
 
   def scores(self, q_BTKGD, k_BSKD, inside=0.0):
     """Of one half."""

@@ -38,6 +38,7 @@ class Mechanism(nnx.Module):
 
   views = 1  # how many sets of q, k, v it reads; with more than one, q, k and v are tuples with one array per view
   symbols: tuple[int, ...] = ()  # tokens with one of these symbols in their first field are marked in See.mark_BS
+  counts = False  # its pattern counts from the first key of a document, which must therefore be in sight
   supports = Supports()
 
   def __init__(self, heads: int, head_dim: int, *, layer: int = 0):
@@ -53,6 +54,10 @@ class Mechanism(nnx.Module):
     block: number of keys worked on at a time; None = all. key: randomness, None = evaluation.
     """
     return attend(self, q_BTKGD, k_BSKD, v_BSKD, see, position, block)
+
+  def turn(self, x_BTHD, where, position):
+    """Queries or keys of one view as the scheme turns them by their positions, (B, T, H, D)."""
+    return position.rotate(x_BTHD, where)
 
   def narrow(self, see: See) -> See:
     """What is seen once the mechanism's own pattern is taken into account; the efficient path must agree with it."""
@@ -99,7 +104,8 @@ class Mechanism(nnx.Module):
         word for word, can in (("causal", self.supports.causal), ("both ways", self.supports.bidirectional)) if can
       ]
       raise Refused(
-        f"{name} attention cannot look by the rule {rule}; it looks {' or '.join(able)}, with model.window=0"
+        f"{name} attention cannot look by the rule {rule}; it looks {' or '.join(able)}, with model.window=0, "
+        "model.segment=0 and model.itself=True"
       )
 
 

@@ -1,27 +1,46 @@
 """Sigmoid attention (Ramapuram et al. 2024): o = sum_s sigmoid(q.k / sqrt(D) + b - log n) v, n = number of keys seen.
 
-Every key is weighed alone: the weights do not compete, and need not add up to one. In the paper n is the length of the
-row; counting what is seen makes padding and packing change nothing.
+Every key is weighed alone: the weights do not compete, and need not add up to one. In the paper n is one number, the
+length of the rows (`length`), also where attention is causal; counting what is seen gives every query its own.
 """
+
+import math
 
 import jax
 import jax.numpy as jnp
 
 from model.attention.mechanism import Mechanism, Supports, cut, masked, mix, products
+from model.errors import Refused
 from model.initial import dial
 from model.see import See
 
 
 class Sigmoid(Mechanism):
-  """scale: None = 1/sqrt(D). bias is added to every score; at 0 the weights of scores near 0 add up to about one."""
+  """scale: None = 1/sqrt(D). bias is added to every score; at 0 the weights of scores near 0 add up to about one.
+
+  length: the paper's n, the same for all queries; 0 = the number of keys that a query sees. Under either, padding and
+  packing change nothing.
+  """
 
   supports = Supports(merges=False, weights="signed")
   cost_time = "T S D"
   cost_memory = "T S"
 
-  def __init__(self, heads: int, head_dim: int, *, layer: int = 0, scale: float | None = None, bias: float = 0.0):
+  def __init__(
+    self,
+    heads: int,
+    head_dim: int,
+    *,
+    layer: int = 0,
+    scale: float | None = None,
+    bias: float = 0.0,
+    length: int = 0,
+  ):
     super().__init__(heads, head_dim, layer=layer)
+    if length < 0:
+      raise Refused(f"attention.length={length} is no length of a row; give the paper's n, or 0 for the keys seen")
     self.scale, self.bias = dial(head_dim**-0.5 if scale is None else scale), dial(bias)
+    self.length = length
 
   def scores(self, q_BTKGD, k_BSKD, inside=0.0):
     score_BKGTS = products((self.scale[...] * q_BTKGD).astype(q_BTKGD.dtype), k_BSKD)
@@ -43,8 +62,8 @@ class Sigmoid(Mechanism):
 
   def _weights(self, q_BTKGD, k_BSKD, see, position, count_BT):
     score_BKGTS, seen_B11TS = masked(self, q_BTKGD, k_BSKD, see, position)
-    log_B11T1 = jnp.log(jnp.maximum(count_BT, 1))[:, None, None, :, None]
-    return jnp.where(seen_B11TS, jax.nn.sigmoid(score_BKGTS - log_B11T1), 0.0)
+    log_n = math.log(self.length) if self.length else jnp.log(jnp.maximum(count_BT, 1))[:, None, None, :, None]
+    return jnp.where(seen_B11TS, jax.nn.sigmoid(score_BKGTS - log_n), 0.0)
 
   def _part(self, q_BTKGD, k_BSKD, v_BSKD, see, position, count_BT):
     """What the keys given add to the output; count_BT: how many each query sees in all."""

@@ -14,12 +14,22 @@ class Position(nnx.Module):
   def __init__(self, width: int, heads: int, head_dim: int):
     pass
 
+  def another(self, make):
+    """The scheme of a further layer of the stack: this one, unless each layer has parameters of its own.
+
+    make() builds a scheme like this one; layer 0 keeps the first.
+    """
+    return self
+
   def embed(self, x_BTM, where):
     """Token embeddings with position, (B, T, M); called once, below the first layer."""
     return x_BTM
 
   def rotate(self, x_BTHD, where):
-    """Queries or keys turned by their position, (B, T, H, D); norms are kept."""
+    """Queries or keys turned by their position, (B, T, H, D); norms are kept.
+
+    D is the array's own: a mechanism whose heads are made of smaller ones has each of these turned by itself.
+    """
     return x_BTHD
 
   def inside(self, q_BTKGD, k_BSKD, q_where, k_where):

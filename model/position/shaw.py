@@ -11,18 +11,21 @@ from model.position.scheme import Position, ahead
 
 
 class Shaw(Position):
-  """Two tables of 2 clip + 1 vectors, shared by all heads and by the layers of a stack."""
+  """Two tables of 2 clip + 1 vectors for all heads; each layer has its own, or with `shared` all layers the same."""
 
   cost_time = "T S D"
   cost_memory = "T S (clip + H)"
 
-  def __init__(self, width: int, heads: int, head_dim: int, *, clip: int = 16):
+  def __init__(self, width: int, heads: int, head_dim: int, *, clip: int = 16, shared: bool = False):
     if clip < 1:
       raise Refused(f"position.clip={clip} tells no distances apart; give at least 1")
-    self.clip = int(clip)
+    self.clip, self.shared = int(clip), bool(shared)
     shape = (2 * self.clip + 1, head_dim)
     self.key = param(shape, "kernel", fan_in=head_dim, fan_out=head_dim)
     self.value = param(shape, "kernel", fan_in=head_dim, fan_out=head_dim)
+
+  def another(self, make):
+    return self if self.shared else make()
 
   def inside(self, q_BTKGD, k_BSKD, q_where, k_where):
     # One product per distance, then each pair looks its own up: never an array of T by S by D.

@@ -12,18 +12,28 @@ from model.position.scheme import Position, ahead
 
 
 class Xl(Position):
-  """W_R, u and v are shared by the layers of a stack. Distances beyond `reach`, before or behind, count as `reach`."""
+  """u and v serve all layers of a stack, as in the paper; W_R is each layer's own, or with `shared` the same in all.
+
+  Distances beyond `reach`, before or behind, count as `reach`.
+  """
 
   cost_time = "T S D"
   cost_memory = "H T (S + reach)"
 
-  def __init__(self, width: int, heads: int, head_dim: int, *, reach: int = 128):
+  def __init__(self, width: int, heads: int, head_dim: int, *, reach: int = 128, shared: bool = False):
     if reach < 1:
       raise Refused(f"position.reach={reach} tells no distances apart; give the longest that counts, at least 1")
-    self.width, self.reach = width, int(reach)
+    self.width, self.reach, self.shared = width, int(reach), bool(shared)
     self.kernel = param((width, heads, head_dim), "kernel", fan_in=width, fan_out=heads * head_dim)
     self.content = param((heads, head_dim), "bias")
     self.distance = param((heads, head_dim), "bias")
+
+  def another(self, make):
+    if self.shared:
+      return self
+    other = make()
+    other.content, other.distance = self.content, self.distance
+    return other
 
   def inside(self, q_BTKGD, k_BSKD, q_where, k_where):
     _, _, K, G, D = q_BTKGD.shape

@@ -48,13 +48,13 @@ def sigmoid(made, q_BTKGD, k_BSKD, v_BSKD, seen_BTS):
 
 
 def sigmoid_weights(made, q_BTKGD, k_BSKD, seen_BTS):
-  """The weights sigmoid(scale q.k + bias - log n)."""
+  """The weights sigmoid(scale q.k + bias - log n); n is the mechanism's `length` or else the number of keys seen."""
   scale, bias = float(numbers(made)["scale"]), float(numbers(made)["bias"])
   batch, queries, kv_heads, groups, _ = q_BTKGD.shape
   weights = np.zeros((batch, kv_heads, groups, queries, k_BSKD.shape[1]))
   for b, k, g, t, s in np.ndindex(*weights.shape):
     if seen_BTS[b, t, s]:
-      score = scale * _dot(q_BTKGD[b, t, k, g], k_BSKD[b, s, k]) + bias - math.log(sum(seen_BTS[b, t]))
+      score = scale * _dot(q_BTKGD[b, t, k, g], k_BSKD[b, s, k]) + bias - math.log(made.length or sum(seen_BTS[b, t]))
       weights[b, k, g, t, s] = 1 / (1 + math.exp(-score))
   return weights
 

@@ -9,6 +9,7 @@ import pytest
 
 from model import build
 from model.errors import Refused
+from model.heads import Heads
 from model.initial import realize
 from model.see import See, Where, causal, everything
 from tests import oracle
@@ -143,22 +144,55 @@ def test_gradients_agree_with_finite_differences():
     assert ((sides[0] - sides[1]) / 2 * target).sum() == pytest.approx(slope, rel=1e-5)
 
 
-def test_each_half_turns_with_whole_planes():
-  """Only distances count, which halves that cut planes would spoil; the first half turns as a head of width D/2."""
+ROTATING = [kind for kind in build.kinds("position") if build.resolve("position", kind).acts("rotate")]
+
+
+@pytest.mark.parametrize("kind", ROTATING)
+def test_each_half_turns_as_a_head_of_its_own(kind):
+  """Equal halves stay equal, whatever their position; and each is what a head of half the width would be."""
+  made, k, where = shaken(), cases.qkv(2, 2)[1], cases.whole(start=40)
+  whole, half = (build.make("position", {"kind": kind}, width=8, heads=4, head_dim=d) for d in (8, 4))
+  turned = np.asarray(made.turn(k, where, whole))
+  for part in (0, 1):
+    np.testing.assert_array_equal(turned[..., part::2], half.rotate(k[..., part::2], where))
+  alike = np.asarray(made.turn(np.repeat(k[..., :4], 2, -1), where, whole))
+  np.testing.assert_array_equal(alike[..., ::2], alike[..., 1::2])
+  assert np.abs(turned - k).max() > 0.1
+
+
+@pytest.mark.parametrize("kind", ROTATING)
+def test_heads_with_equal_halves_under_positions_are_dot_attention_of_half_the_width(kind):
+  """Through the projections, as a model has it: what is taken away is a share of what is there."""
+  x, see = np.random.default_rng(0).normal(size=(2, 16, 16)).astype(np.float32), cases.self_see(cases.whole())
+
+  def heads(mechanism, head_dim):
+    position = build.make("position", {"kind": kind}, width=16, heads=2, head_dim=head_dim)
+    options = {"heads": 2, "head_dim": head_dim, "value_dim": 8, "projections": "qkv", "mechanism": {"kind": mechanism}}
+    return realize(lambda: Heads(16, **options), 3), position
+
+  (differential, position), (dot, half) = heads("differential", 8), heads("dot", 4)
+  for name in ("query", "key"):
+    getattr(differential, name)[...] = np.repeat(getattr(dot, name)[...], 2, -1)
+  differential.value[...] = dot.value[...]
+  left, _ = dot(x, x, see, position=half)
+  left = (1 - float(differential.mechanism.factor())) * np.asarray(left).reshape(2, 16, 2, 8)
+  expected = 0.8 * left / np.sqrt(np.mean(left**2, -1, keepdims=True) + 1e-5)
+  close(differential(x, x, see, position=position)[0], expected.reshape(2, 16, 16), atol=5e-5)
+
+
+def test_only_distances_count_when_halves_are_turned():
   made, (q, k, v) = shaken(), cases.qkv(2, 2)
-  rope, half = (build.make("position", {"kind": "rope"}, width=8, heads=4, head_dim=d) for d in (8, 4))
+  rope = build.make("position", {"kind": "rope"}, width=8, heads=4, head_dim=8)
 
   def at(start):
     where = cases.whole(start)
-    turned = rope.rotate(q.reshape(2, 16, 4, 8), where).reshape(q.shape), rope.rotate(k, where)
+    turned = made.turn(q.reshape(2, 16, 4, 8), where, rope).reshape(q.shape), made.turn(k, where, rope)
     return solved(made, (*map(np.asarray, turned), v), cases.self_see(where))[0]
 
   near = at(0)
   close(at(37), near, atol=5e-5)
   still, _ = solved(made, (q, k, v), cases.self_see(cases.whole()))
   assert np.abs(near - still).max() > 0.01
-  where = cases.whole()
-  close(np.asarray(rope.rotate(k, where))[..., ::2], half.rotate(k[..., ::2], where))
 
 
 def test_odd_heads_are_refused_and_so_are_rotated_ones_that_cut_a_plane():

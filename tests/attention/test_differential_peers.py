@@ -1,4 +1,4 @@
-"""Differential attention against Transformers' DiffLlamaAttention, with copied random weights and its rotation.
+"""Differential attention under rotary positions against Transformers' DiffLlamaAttention, with copied random weights.
 
 There head j of 2 H is paired with head j + H; its values are the pair's two values side by side.
 """
@@ -11,23 +11,11 @@ from flax import nnx
 from model.heads import Heads
 from model.initial import realize
 from model.position.rope import Rope
-from model.position.scheme import Position
 from model.see import See, causal, rows
 
 pytestmark = pytest.mark.peer
 
-WIDTH, HEADS, D, LENGTH, LAYER = 32, 4, 8, 7, 3  # heads of D features, halves of D / 2
-
-
-class HalfRope(Position):
-  """The peer's rotation: each half of a head is turned as a head of its own."""
-
-  def __init__(self):
-    self.half = Rope(WIDTH, HEADS, D // 2)
-
-  def rotate(self, x_BTHD, where):
-    halves = [self.half.rotate(x_BTHD[..., part::2], where) for part in (0, 1)]
-    return jax.numpy.stack(halves, -1).reshape(x_BTHD.shape)
+WIDTH, HEADS, D, LENGTH, LAYER = 32, 4, 8, 64, 3  # heads of D features, halves of D / 2
 
 
 def joined(weight, heads):
@@ -89,7 +77,7 @@ def test_diffllama(kv_heads):
   @jax.jit
   def solved(params, x):
     def loss(params, x):
-      y, _ = nnx.merge(graph, params, rest)(x, x, see, position=HalfRope())
+      y, _ = nnx.merge(graph, params, rest)(x, x, see, position=Rope(WIDTH, HEADS, D))
       return (y * target).sum(), y
 
     return jax.grad(loss, (0, 1), has_aux=True)(params, x)

@@ -4,9 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
+from model.attention.lsh import Lsh
+from model.heads import Heads
+from model.initial import realize
 from model.see import See, causal, everything, rows
-from tests.attention import cases
 
 B, M, H, D, CHUNK = 2, 12, 3, 4, 4
 
@@ -37,39 +40,44 @@ def peer(length, rounds, is_causal):
   return weights, x, target.detach().numpy(), found.hidden_states.detach().numpy(), found.buckets
 
 
-def ours(weights, x, target, run):
-  """Output and gradients of the same layer; run(q, k, v) is the mechanism."""
+def ours(weights, x, target, is_causal, mechanism):
+  """Output and gradients of our heads with the peer's weights, by their two kernels and the input."""
+  made = realize(lambda: Heads(M, heads=H, head_dim=D, projections="qkv", mechanism={"kind": "lsh", **mechanism}))
+  for name, weight in zip(("query", "value"), weights, strict=True):
+    kernel = getattr(made, name)
+    kernel[...] = jnp.asarray(weight.detach().numpy().T.reshape(kernel.shape), jnp.float32)
+  graph, params, rest = nnx.split(made, nnx.Param, ...)
+  where = rows(x.shape[1])
+  see = See(where, where, causal() if is_causal else everything())
 
-  def loss(kernels, x_BTM):
-    q, v = ((x_BTM @ kernel.T).reshape(B, -1, H, D) for kernel in kernels)
-    out_BTM = run(q[:, :, :, None], q, v).reshape(target.shape)
+  def loss(params, x_BTM):
+    out_BTM, _ = nnx.merge(graph, params, rest)(x_BTM, x_BTM, see)
     return (out_BTM * target).sum(), out_BTM
 
-  given = [weight.detach().numpy().astype(np.float32) for weight in weights], x.detach().numpy().astype(np.float32)
-  grads, out = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(*given)
-  return out, [*grads[0], grads[1]]
+  grads, out = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(params, x.detach().numpy().astype(np.float32))
+  by_params = [grads[0][name][...].reshape(M, -1).T for name in ("query", "value")]
+  return out, [*by_params, grads[1]]
+
+
+def agree(weights, x, expected, out, grads):
+  np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-5)
+  for mine, parameter in zip(grads, [*weights, x], strict=True):
+    np.testing.assert_allclose(mine, parameter.grad, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.peer
 @pytest.mark.parametrize(("rounds", "is_causal"), [(1, True), (1, False), (4, True), (4, False)])
-def test_parity_with_transformers_reformer(rounds, is_causal):
+def test_parity_with_transformers_reformer(monkeypatch, rounds, is_causal):
+  """Their buckets in place of ours: the two draw other rotations."""
   weights, x, target, expected, buckets = peer(20, rounds, is_causal)
-  made = cases.mechanism("lsh", H, 1, head_dim=D, rounds=rounds, buckets=8, chunk=CHUNK, strict=False)
-  see = See(rows(20), rows(20), causal() if is_causal else everything())
   labels = jnp.asarray(buckets.numpy(), jnp.int32) % 8  # theirs count on from round to round
-  out, grads = ours(weights, x, target, lambda q, _, v: made.by_buckets(q, v, see, labels))
-  np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-5)
-  for mine, parameter in zip(grads, [*weights, x], strict=True):
-    np.testing.assert_allclose(mine, parameter.grad, rtol=1e-4, atol=1e-4)
+  monkeypatch.setattr(Lsh, "hash", lambda self, x_BTKD, where, k_where: labels)
+  mechanism = {"rounds": rounds, "buckets": 8, "chunk": CHUNK, "strict": False}
+  agree(weights, x, expected, *ours(weights, x, target, is_causal, mechanism))
 
 
 @pytest.mark.peer
 @pytest.mark.parametrize("is_causal", [True, False])
 def test_parity_with_transformers_reformer_on_a_row_of_one_chunk(is_causal):
   weights, x, target, expected, _ = peer(CHUNK, 4, is_causal)
-  made = cases.mechanism("lsh", H, 1, head_dim=D, chunk=CHUNK)
-  see = See(rows(CHUNK), rows(CHUNK), causal() if is_causal else everything())
-  out, grads = ours(weights, x, target, lambda q, k, v: made(q, k, v, see)[0])
-  np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-5)
-  for mine, parameter in zip(grads, [*weights, x], strict=True):
-    np.testing.assert_allclose(mine, parameter.grad, rtol=1e-4, atol=1e-4)
+  agree(weights, x, expected, *ours(weights, x, target, is_causal, {"chunk": CHUNK}))

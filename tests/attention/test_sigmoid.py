@@ -40,6 +40,23 @@ def test_equals_the_slow_loops(grouping, name):
   assert (out[0, 13:] == 0).all()
 
 
+def test_the_papers_constant_is_the_same_for_all_queries_and_counts_no_padding():
+  made, qkv, where = cases.mechanism("sigmoid", 2, 2, length=64), cases.qkv(2, 2), cases.packed()
+  seen_BTS = oracle.seen(oracle.causal, *where, *where)
+  out, weights, _ = jax.device_get(solve(made, qkv, cases.self_see(where), np.ones_like(qkv[0])))
+  np.testing.assert_allclose(out, oracles_dense.sigmoid(made, *qkv, seen_BTS), rtol=1e-5, atol=2e-6)
+  np.testing.assert_allclose(weights, oracles_dense.sigmoid_weights(made, *qkv[:2], seen_BTS), rtol=1e-5, atol=2e-6)
+  blockwise, _ = cases.run(made, qkv, cases.self_see(where), block=5)
+  np.testing.assert_allclose(blockwise, out, rtol=1e-5, atol=2e-6)
+  alone, _ = cases.run(made, [a[:1, 5:13] for a in qkv], cases.self_see(rows(8)))
+  np.testing.assert_allclose(out[:1, 5:13], alone, rtol=1e-5, atol=2e-6)
+  whole, both = See(rows(16), rows(16), everything()), [cases.mechanism("sigmoid", 2, 2, length=n) for n in (16, 0)]
+  seen = [cases.run(one, qkv, whole)[0] for one in both]  # n is the row's length where all of it is seen
+  np.testing.assert_allclose(seen[0], seen[1], rtol=1e-5, atol=2e-6)
+  with pytest.raises(Refused, match="length=-1"):
+    cases.mechanism("sigmoid", 2, 2, length=-1)
+
+
 def test_gradients_agree_with_the_slow_loops():
   made, qkv, where = cases.mechanism("sigmoid", 2, 2), cases.qkv(2, 2), cases.packed()
   rng = np.random.default_rng(0)

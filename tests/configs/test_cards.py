@@ -4,8 +4,10 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from configs import check, override, slots, sweep
+from configs import check, override, slots, sweep, values
 from configs.errors import Refused
 
 
@@ -94,3 +96,38 @@ def test_axes_from_the_command_line():
   for text in ("model.heads", "model.heads=", "=1", "model.heads=1,,2", "model.heads=1,1"):
     with pytest.raises(Refused):
       sweep.axis(text)
+
+
+ANCHORS = "model.attention.anchors="
+
+
+@pytest.mark.parametrize(
+  ("text", "values"),
+  [
+    ("(0,1),(2,3)", [(0, 1), (2, 3)]),
+    ("[0,1],(2, 3)", [(0, 1), (2, 3)]),
+    ("(),(0,),0", None),  # (0,) and 0 are one value
+    ("(),(0,1)", [(), (0, 1)]),
+    ("0,1", [(0,), (1,)]),  # a comma parts two points; a value that holds commas stands in parentheses
+    ("(0,1)", [(0, 1)]),
+  ],
+)
+def test_a_tuple_is_one_value_of_an_axis(text, values):
+  banded = override.load("recall", ["model.attention.kind=banded"])
+  points = sweep.product(sweep.axis(ANCHORS + text))
+  found = [override.apply(banded, point).model.attention.anchors for point in points]
+  assert found == (values or [(), (0,), (0,)])
+
+
+@pytest.mark.parametrize("text", ["(0,1", "0,1)", "(0,1]", "((0,1)", "(0,1),(0, 1)", "(0,1),,(2,3)", "(0,1)),(2,3)"])
+def test_parentheses_that_do_not_pair_are_told(text):
+  with pytest.raises(Refused, match=r"model\.attention\.anchors"):
+    sweep.axis(ANCHORS + text)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.lists(st.integers(-9, 9), max_size=3), min_size=1, max_size=4))
+def test_lists_of_tuples_are_split_as_they_were_written(tuples):
+  texts = ["(" + ",".join(map(str, one)) + ")" for one in tuples]
+  assert values.split(",".join(texts)) == texts
+  assert [values.parse(text, "tuple[int, ...]") for text in texts] == [tuple(one) for one in tuples]

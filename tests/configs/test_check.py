@@ -28,6 +28,8 @@ WRONG = [  # overrides, what the line must show
   (["model.tie=kv", "model.value_dim=8"], "value_dim=8"),
   (["model.tie=qkv", "model.value_dim=8"], "value_dim=8"),
   (["model.wiring.norm=rms"], "model.wiring.norm='rms'"),
+  (["model.wiring.eps=0"], "model.wiring.eps=0"),
+  (["model.wiring.eps=-1e-6"], "model.wiring.eps=-1e-06"),
   (["model.init.kind=he"], "model.init.kind='he'"),
   (["model.init.kind=torch_mha"], "model.init.kind='torch_mha'"),
   (["model.init.qk=he"], "model.init.qk='he'"),
@@ -41,7 +43,7 @@ WRONG = [  # overrides, what the line must show
   (["optim.label_smoothing=1"], "optim.label_smoothing=1"),
   (["optim.schedule.kind=linear"], "optim.schedule.kind='linear'"),
   (["optim.schedule.kind=warmup"], "optim.schedule.warmup=0"),
-  (["optim.schedule.warmup=301"], "train.steps=300"),
+  (["optim.schedule.kind=warmup", "optim.schedule.warmup=301"], "train.steps=300"),
   (["train.steps=0"], "train.steps=0"),
   (["train.steps=50"], "train.steps=50"),
   (["train.batch=0"], "train.batch=0"),
@@ -65,6 +67,7 @@ RIGHT = [
   ["model.tie=kv", "model.value_dim=16"],
   ["model.tie=qk", "model.value_dim=8"],
   ["model.tie=kv", "model.kv_heads=2"],
+  ["model.wiring.eps=1e-05"],
   ["model.init.qk=torch_mha"],
   ["model.dropout=0.999"],
   ["optim.kind=adamw", "optim.weight_decay=0.1"],
@@ -74,7 +77,6 @@ RIGHT = [
   ["seed=2147483647"],
   ["task.pairs=32"],
   ["task.kind=previous", "task.back=-1"],
-  ["model.kind=mine.py:Mine"],
 ]
 
 

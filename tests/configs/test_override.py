@@ -28,8 +28,8 @@ def heads():
 
 
 def test_texts_and_values_say_the_same(heads):
-  texts = override.apply(heads, ["model.heads=8", "optim.lr=3e-3", "model.attention.scale=1", "eval.judge=true"])
-  values = {"model.heads": 8, "optim.lr": 3e-3, "model.attention.scale": 1.0, "eval.judge": True}
+  texts = override.apply(heads, ["model.heads=8", "optim.lr=3e-3", "model.attention.scale=1", "model.bias=true"])
+  values = {"model.heads": 8, "optim.lr": 3e-3, "model.attention.scale": 1.0, "model.bias": True}
   assert override.canonical(texts) == override.canonical(override.apply(heads, values))
   assert isinstance(texts.model.attention.scale, float)
 

@@ -63,14 +63,14 @@ def killed_after(seconds, *args, cwd=ROOT):
 
 
 def fingerprint(workdir: Path):
-  """Ledger rows without `run`, and the hash of every trial's config and metrics and its measures."""
+  """Ledger rows without `run` and its seal, and the hash of every trial's config and metrics and its measures."""
   rows = [json.loads(line) for line in _lines(workdir / "ledger.jsonl")]
   trials = {}
   for folder in sorted((workdir / "trials").iterdir()):
     result = json.loads((folder / "result.json").read_text())
     files = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("config.json", "metrics.jsonl")]
     trials[folder.name] = (*files, result["status"], result["steps"], json.dumps(result["measures"], sort_keys=True))
-  return [{name: value for name, value in row.items() if name != "run"} for row in rows], trials
+  return [{name: value for name, value in row.items() if name not in ("run", "sha256")} for row in rows], trials
 
 
 def _lines(path: Path):

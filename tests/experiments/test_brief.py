@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from experiments import brief, pack
+from model import build
 from tests.train.tiny import tiny
 
 FULL = {"xla_cpu_use_fusion_emitters": True, "xla_backend_optimization_level": 3}
@@ -20,12 +21,17 @@ DEEP = tiny(model__depth=brief.DEPTH + 1)
     (tiny(model__depth=2, model__attention__kind="banded"), brief.QUICK),
     (tiny(model__depth=2, model__attention__kind="lsh"), brief.LEVEL),
     (tiny() | {"model": tiny()["model"] | {"kind": "rnn"}}, brief.LEVEL),
+    (tiny() | {"model": tiny()["model"] | {"kind": "rnn_seq2seq"}}, brief.LEVEL),
     (DEEP, brief.LEVEL),
     (tiny(train__steps=brief.STEPS + 2), {}),
   ],
 )
 def test_what_a_short_trial_compiles_with(config, options):
   assert brief.options(config) == options
+
+
+def test_every_recurrent_model_is_known_as_one():
+  assert set(brief.RECURRENT) == {kind for kind, (module, _, _) in build.MODELS.items() if module == "model.recurrent"}
 
 
 def trained(whole, settings, data):

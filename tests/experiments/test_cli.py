@@ -10,6 +10,7 @@ from experiments import cli
 from tests.experiments.run import CLAIM, SWEEP, assay
 from tests.train.tiny import TINY
 
+COMPARE = ["compare", "attention=dot", "attention=additive", "--config=recall"]
 MISTAKES = [
   (["trian"], "did you mean train"),
   (["train"], "--config"),
@@ -34,6 +35,26 @@ MISTAKES = [
   (["compare", "attention=dot", "--config=recall"], "two arms"),
   (["compare", "attention=dot", "attention", "--config=recall"], "KEY=VALUE"),
   (["compare", "attention=dot", "attention=additive", "--config=recall", "--lrs=a"], "--lrs"),
+  ([*COMPARE, "--metric=acuracy"], "did you mean accuracy"),
+  ([*COMPARE, "--metric=wer"], "there are loss"),
+  ([*COMPARE, "--metric=window"], "no measure"),
+  ([*COMPARE, "--metric=probe.entropy.entropy"], "--better=max or --better=min"),
+  ([*COMPARE, "--metric=probe.entropi.entropy", "--better=max"], "did you mean entropy"),
+  ([*COMPARE, "--metric=probe.entropy.entrpy", "--better=max"], "did you mean probe.entropy.entropy"),
+  ([*COMPARE, "--metric=loss", "--better=max"], "the min is better"),
+  ([*COMPARE, "--seeds=1"], "2 or more"),
+  ([*COMPARE, "--lrs=1e-2,0.01"], "names a rate twice"),
+  ([*COMPARE, "--config.optim.lr=1"], "--lrs=1e-2 alone"),
+  ([*COMPARE, "--config.seed=1"], "--seeds=N"),
+  (["compare", "seed=1", "seed=2", "--config=recall"], "--seeds=N"),
+  (["compare", "optim.lr=1e-3", "optim.lr=1", "--config=recall"], "--lrs="),
+  (["compare", "eval.split=test", "eval.split=validation", "--config=recall"], "test split"),
+  (["compare", "eval.judge=true", "eval.judge=false", "--config=recall"], "--metric=wer"),
+  (["compare", "probes=longer", "probes=entropy", "--config=recall"], "--metric=probe."),
+  (["compare", "model.heads=4", "model.heads=04", "--config=recall"], "the same run"),
+  (["sweep", "--config=recall", "--axis", "seed=1,2"], "--seeds=N"),
+  (["sweep", "--config=recall", "--axis", "model.heads=1,2", "--config.seed=3"], "--seeds=N"),
+  (["sweep", "--config=recall", "--axis", "model.heads=4,04"], "the same run"),
   (["explain", "MECH-999"], "MECH-999"),
   (["ledger", "merge"], "workdir"),
   (["report", "nowhere"], "report.json"),
@@ -125,9 +146,15 @@ def test_sweep_and_its_report(tmp_path):
   Path(document["report"]).unlink()
   assert assay("report", tmp_path / "work").returncode == 0
   assert Path(document["report"]).read_text() == first
-  other = assay("sweep", *SWEEP[:-1], "optim.lr=5e-3,6e-3", work)
+  grown = assay("sweep", *SWEEP[:-1], "optim.lr=1e-3,2e-2", "--seeds=3", work, "--json")
+  assert grown.returncode == 0, grown.stderr
+  document = json.loads(grown.stdout)
+  assert [point["point"] for point in document["points"]] == ["lr=1e-3", "lr=2e-2"]
+  trials = document["trials"]
+  assert (trials["planned"], trials["stored"], trials["ran"]) == (6, 2, 4)  # only what is missing
+  other = assay("compare", "attention=dot", "attention=additive", *SWEEP[:-2], work)
   assert other.returncode == 2
-  assert "belongs to" in other.stderr
+  assert "belongs to `assay sweep` on card recall; received `assay compare`" in other.stderr
 
 
 def test_what_only_building_the_model_can_refuse_leaves_nothing(tmp_path):

@@ -1,12 +1,16 @@
 """What counts as a change of code, and which files a config runs through."""
 
 import ast
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
-from experiments import digest, sources
+from experiments import corpora, digest, sources, stamp
+from model import build
+from model.errors import Refused
+from tests.train.tiny import tiny
 
 SOURCE = '''"""Doc."""
 import math  # a comment
@@ -135,8 +139,9 @@ def test_a_change_elsewhere_leaves_the_digest(tree):
 
 def test_a_mechanism_of_the_user_counts_and_an_unknown_one_is_told(tree, tmp_path):
   (tmp_path / "mine.py").write_text("from model.attention.mechanism import Mechanism\n")
-  own = {**CONFIG, "model": {**CONFIG["model"], "attention": {"kind": "mine.py:Mine"}}}
-  assert "mine.py" in digest.files_in_use(own, tree)
+  mine = str(tmp_path / "mine.py")
+  own = {**CONFIG, "model": {**CONFIG["model"], "attention": {"kind": f"{mine}:Mine"}}}
+  assert mine in digest.files_in_use(own, tree)
   unknown = {**CONFIG, "model": {**CONFIG["model"], "attention": {"kind": "nowhere"}}}
   with pytest.raises(FileNotFoundError, match="nowhere"):
     digest.files_in_use(unknown, tree)
@@ -156,3 +161,187 @@ def test_a_probe_counts_where_it_is_asked_for_and_nowhere_else(tree):
 def test_words_are_the_texts_of_the_code(tree):
   (tree / "model/errors.py").write_text('made = {"kind": "dot", "scale": 1.0}  # not this\n')
   assert digest.words("model/errors.py", tree) == {"kind", "dot", "scale"}
+
+
+def test_what_a_refusal_says_does_not_count_and_what_it_is_about_does(tmp_path):
+  text = 'def f(x):\n  if x > 1:\n    raise Refused(f"x={x} is large; " "use 1")\n  raise ValueError("small")\n'
+  same = [
+    text.replace("is large", "is too large"),
+    text.replace('f"x={x} is large; " "use 1"', '"no " + str(x)'),
+    text.replace('f"x={x} is large; " "use 1"', '"no %s" % x'),
+    text.replace("Refused(", "Refused('more', "),
+  ]
+  other = [
+    text.replace("x > 1", "x > 2"),
+    text.replace('"small"', '"other"'),
+    text.replace("raise Refused", "return Refused"),
+    text.replace('Refused(f"x={x} is large; " "use 1")', "Refused(x)"),
+    text.replace("Refused(", "Denied("),
+  ]
+  assert {sha(tmp_path, one) for one in same} == {sha(tmp_path, text)}
+  for one in other:
+    assert sha(tmp_path, one) != sha(tmp_path, text)
+  qualified = text.replace("Refused", "errors.Refused")
+  assert sha(tmp_path, qualified) == sha(tmp_path, qualified.replace("large", "big"))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# This repository
+
+
+def used(**more):
+  return set(digest.files_in_use(tiny(**more)))
+
+
+def test_the_files_that_decide_a_trials_numbers_are_there():
+  assert all((digest.root() / start).is_file() for start in digest.STARTS)
+  files = used(probes="entropy")
+  decide = ("loop", "step", "metrics", "optim", "state", "generate", "tasks/recall")
+  ours = [f"train/{name}.py" for name in decide]
+  ours += [f"model/{name}.py" for name in ("decode", "language", "initial")]
+  ours += [
+    f"experiments/{name}.py" for name in ("brief", "measured", "probes/entropy", "probes/look", "probes/subject")
+  ]
+  for path in ours:
+    assert path in files, path
+  scheduling = {
+    f"experiments/{name}.py" for name in ["runner", "store", "study", "work", "worker", "pack", "cohorts", "stamp"]
+  }
+  assert not files & scheduling
+
+
+@pytest.mark.parametrize("kind", build.MODELS)
+def test_the_model_of_a_trial_is_in_its_digest(kind):
+  module = build.MODELS[kind][0].replace(".", "/") + ".py"
+  config = tiny()
+  assert module in digest.files_in_use({**config, "model": {**config["model"], "kind": kind}})
+
+
+def test_recurrent_code_belongs_to_recurrent_models():
+  assert "model/recurrent.py" in used(model__kind="rnn")
+  assert "model/recurrent.py" not in used()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A user's files
+
+OWN = {
+  "mine.py": "import helper\nfrom tools.inner import f\nimport numpy, os\nTABLE = 'table.txt'\n",
+  "helper.py": "import deeper\nX = 1\n",
+  "deeper.py": "import helper\n",
+  "tools/__init__.py": "",
+  "tools/inner.py": 'from . import near\nfrom .near import g\n\ndef f():\n  """Formula."""\n  return g()\n',
+  "tools/near.py": "g = max\n",
+  "table.txt": "1 2 3",
+  "unused.py": "",
+  "os.py": "",
+}
+REACHED = sorted(set(OWN) - {"unused.py", "os.py"})
+
+
+def own(folder, files=OWN):
+  for path, text in files.items():
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    (folder / path).write_text(text)
+  return {**CONFIG, "model": {**CONFIG["model"], "attention": {"kind": f"{folder / 'mine.py'}:Mine"}}}
+
+
+def test_a_users_file_brings_its_helpers(tree, tmp_path):
+  config = own(tmp_path / "user")
+  reached = [path for path in digest.files_in_use(config, tree) if path.startswith("/")]
+  assert reached == [f"{tmp_path / 'user'}/{path}" for path in REACHED]
+
+
+@pytest.mark.parametrize("path", REACHED)
+def test_a_change_of_any_of_them_is_a_change_of_code(tree, tmp_path, path):
+  config = own(tmp_path / "user")
+
+  def now():
+    return digest.code_sha256(digest.files_in_use(config, tree), tree)
+
+  before = now()
+  (tmp_path / "user" / "unused.py").write_text("X = 2\n")
+  assert now() == before
+  (tmp_path / "user" / path).write_text(OWN[path] + "\nY = 1\n")
+  assert now() != before
+
+
+def test_words_in_a_users_files_do_not_count(tree, tmp_path):
+  config = own(tmp_path / "user")
+  before = digest.code_sha256(digest.files_in_use(config, tree), tree)
+  own(tmp_path / "user", {"tools/inner.py": OWN["tools/inner.py"].replace("Formula.", "Words.")})
+  assert digest.code_sha256(digest.files_in_use(config, tree), tree) == before
+
+
+def test_it_does_not_count_where_a_users_files_or_the_repository_lie(tree, tmp_path):
+  found = set()
+  for place in ("one", "two/deeper"):
+    config = own(tmp_path / place)
+    found.add(digest.code_sha256(digest.files_in_use(config, tree), tree))
+  elsewhere = tmp_path / "elsewhere"
+  shutil.copytree(tree, elsewhere, ignore=shutil.ignore_patterns("one", "two", "elsewhere"))
+  found.add(digest.code_sha256(digest.files_in_use(own(tmp_path / "one"), elsewhere), elsewhere))
+  assert len(found) == 1
+  swapped = own(tmp_path / "three", {**OWN, "deeper.py": OWN["tools/near.py"], "tools/near.py": OWN["deeper.py"]})
+  assert digest.code_sha256(digest.files_in_use(swapped, tree), tree) not in found
+
+
+def test_a_file_in_the_root_of_the_repository_is_the_users(tree):
+  reached = digest.files_in_use(own(tree), tree)
+  assert [path for path in reached if path.startswith("/")] == [f"{tree}/{path}" for path in REACHED]
+
+
+def test_helpers_are_found_in_the_current_folder_and_on_the_path_but_not_in_packages(tree, tmp_path, monkeypatch):
+  config = own(tmp_path / "user", {"mine.py": "import here, there, package, math\n"})
+  for folder, name in (("now", "here"), ("lib", "there"), ("venv/site-packages", "package")):
+    (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / folder / f"{name}.py").write_text("")
+  monkeypatch.chdir(tmp_path / "now")
+  monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'lib'}:{tmp_path / 'venv/site-packages'}:")
+  reached = {path for path in digest.files_in_use(config, tree) if path.startswith("/")}
+  assert reached == {f"{tmp_path}/{path}" for path in ("user/mine.py", "now/here.py", "lib/there.py")}
+
+
+def test_a_users_model_and_task_count_like_a_mechanism(tree, tmp_path):
+  mine = tmp_path / "mine.py"
+  mine.write_text("X = 1\n")
+  config = {**CONFIG, "model": {**CONFIG["model"], "kind": f"{mine}:Mine"}}
+  assert str(mine) in digest.files_in_use(config, tree)
+  assert str(mine) in digest.files_in_use({**CONFIG, "task": {"kind": f"{mine}:Mine"}}, tree)
+
+
+def test_a_helper_that_is_not_python_is_told(tree, tmp_path):
+  config = own(tmp_path / "user", {**OWN, "helper.py": "def f(:\n"})
+  with pytest.raises(Refused, match=r"helper\.py is not Python"):
+    digest.files_in_use(config, tree)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What has changed since
+
+
+def test_a_result_of_other_code_names_the_files(tmp_path):
+  stamp.forget()
+  config = tiny()
+  config = {**config, "model": {**config["model"], "attention": own(tmp_path)["model"]["attention"]}}
+  made = stamp.code(config)
+  assert stamp.changed(config, made) == []
+  (tmp_path / "helper.py").write_text("X = 2\n")
+  (tmp_path / "tools" / "near.py").write_text("g = min\n")
+  assert stamp.changed(config, made) == []  # one command does not see its code change
+  stamp.forget()
+  assert stamp.changed(config, made) == ["deeper.py", "helper.py", "tools/near.py"]  # deeper.py is reached no more
+  assert stamp.changed(config, {"code_sha256": "ff"}) == ["code"]
+  assert stamp.changed(config, {}) == ["code"]
+
+
+def test_a_result_of_other_data_names_the_files(tmp_path):
+  stamp.forget()
+  words = tmp_path / "words.txt"
+  words.write_text("one")
+  made = stamp.code(tiny()) | {"read": {str(words): corpora.sha256_of(words)}}
+  assert stamp.changed(tiny(), made) == []
+  words.write_text("another")
+  assert stamp.changed(tiny(), made) == ["words.txt"]
+  words.unlink()
+  assert stamp.changed(tiny(), made) == ["words.txt"]

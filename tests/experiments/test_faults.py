@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from experiments import cli
 from tests.experiments.run import CLAIM, ROOT, SWEEP, assay, command, environment, fingerprint, killed_after, started
 
 
@@ -59,13 +60,93 @@ def test_reproduce_survives_a_kill(tmp_path):
 
 
 @pytest.mark.slow
-def test_reproduce_survives_ten_kills(tmp_path):
-  survives(reproduce, tmp_path, kills=10, seed=1)
+def test_reproduce_survives_twelve_kills(tmp_path):
+  survives(reproduce, tmp_path, kills=12, seed=1)
 
 
 @pytest.mark.slow
-def test_sweep_survives_ten_kills(tmp_path):
-  survives(sweep, tmp_path, kills=10, seed=2)
+def test_sweep_survives_twelve_kills(tmp_path):
+  survives(sweep, tmp_path, kills=12, seed=2)
+
+
+def signalled(number, seconds, *args):
+  """Sends the command a signal after so long; its exit code, None when it had ended before."""
+  process = started(*args)
+  try:
+    _, err = process.communicate(timeout=seconds)
+    assert process.returncode == 0, err
+    return None
+  except subprocess.TimeoutExpired:
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+  if process.returncode:  # else it was about to end
+    assert "Traceback" not in err or process.returncode == -number, err  # Python itself was not there yet
+  return process.returncode
+
+
+def ends_alike(tmp_path, signals, seed, early):
+  """Signals at random moments, the first `early` while workers start: right codes, and the calm run's results."""
+  chance = random.Random(seed)
+  (tmp_path / "calm").mkdir()
+  assert assay(*sweep(tmp_path / "calm")).returncode == 0
+  began = time.monotonic()
+  (tmp_path / "again").mkdir()
+  assert assay(*sweep(tmp_path / "again")).returncode == 0
+  whole, expected = time.monotonic() - began, fingerprint(tmp_path / "calm" / "work")
+  hits, folder, root = 0, 0, tmp_path
+  while hits < signals:
+    root = tmp_path / f"harried-{folder}"
+    root.mkdir(exist_ok=True)
+    number = chance.choice((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    moment = chance.uniform(0.1, 0.5) if hits < early else chance.uniform(0.1, 1.0)
+    code = signalled(number, moment * whole, *sweep(root))
+    assert code in (None, 0, 128 + number, -number)
+    assert not (root / "work" / "crash.txt").exists()
+    hits += bool(code)
+    if not code:  # nothing is left to be lost there
+      assert fingerprint(root / "work") == expected
+      folder += 1
+  assert assay(*sweep(root)).returncode == 0
+  assert fingerprint(root / "work") == expected
+  assert assay("check", root / "work").returncode == 0
+
+
+def test_a_signal_while_workers_start_has_its_code_and_no_crash_file(tmp_path):
+  process = started(*sweep(tmp_path))
+  assert wait_for(tmp_path / "work" / "plan.json")
+  process.send_signal(signal.SIGINT)
+  _, err = process.communicate(timeout=60)
+  assert process.returncode == 130, err
+  assert len(err.strip().splitlines()) == 1
+  assert not (tmp_path / "work" / "crash.txt").exists()
+
+
+@pytest.mark.slow
+def test_thirty_signals_have_their_codes_and_change_nothing(tmp_path):
+  ends_alike(tmp_path, signals=30, seed=3, early=10)
+
+
+def test_what_was_damaged_runs_again_and_alone(tmp_path):
+  """The real command: an edited digit, exchanged curves, a cut page and a lost plan; the end is the same."""
+  args = ["sweep", *SWEEP, "--seeds=2", f"--workdir={tmp_path / 'work'}", "--jobs=1", "--json"]
+  assert assay(*args).returncode == 0
+  work = tmp_path / "work"
+  expected, page = fingerprint(work), (work / "report.html").read_bytes()
+  first, second, third, *_ = sorted((work / "trials").iterdir())
+  result = json.loads((first / "result.json").read_text())
+  (first / "result.json").write_text(json.dumps({**result, "steps": result["steps"] + 1}))
+  (second / "metrics.jsonl").rename(tmp_path / "between")
+  (third / "metrics.jsonl").rename(second / "metrics.jsonl")
+  (tmp_path / "between").rename(third / "metrics.jsonl")
+  (work / "report.html").write_bytes(page[:-100])
+  (work / "plan.json").write_text("{")
+  assert cli.main(["check", str(work)]) == 4
+  done = assay(*args)
+  assert done.returncode == 0, done.stderr
+  assert json.loads(done.stdout)["trials"]["ran"] == 3
+  assert done.stderr.count("damaged; they will run again") == 1
+  assert fingerprint(work) == expected
+  assert cli.main(["check", str(work)]) == 0
 
 
 def wait_for(path, seconds=120):
@@ -76,7 +157,12 @@ def wait_for(path, seconds=120):
 
 
 @pytest.mark.parametrize(
-  ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+  ("number", "code"),
+  [
+    (signal.SIGINT, 130),
+    pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+    pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
+  ],
 )
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, number, code):
   long = [*SWEEP[:-2], "--config.train.steps=40000", "--config.eval.every=100"]

@@ -197,10 +197,13 @@ def test_pages_out_of_date_are_found(consistent, base):
 
 def test_stale_trials_and_hand_edits_are_found(consistent, stale, base):
   path = base / "ledger.jsonl"
-  path.write_text(path.read_text().replace('"stale":false', '"stale":true'))
+  ledger.write(path, [row(base, stale=True)])
   assert stale() == ["built from stale trials"]
-  path.write_text(path.read_text().replace('"stale":true', '"stale": false'))
-  assert any("canonical" in line for line in consistent())
+  for was, becomes in (('"stale":true', '"stale":false'), ('"stale":true', '"stale": true'), ('"sha256"', '"sha257"')):
+    ledger.write(path, [row(base, stale=True), row(base, tier="quick")])
+    path.write_text(path.read_text().replace(was, becomes, 1))
+    (told,) = consistent()
+    assert "is damaged" in told
 
 
 def test_the_command_line_does_not_wait_for_scipy_or_jax():

@@ -3,6 +3,7 @@
 import pytest
 
 from experiments import outcome
+from experiments.report import Report
 
 
 @pytest.mark.parametrize(
@@ -24,11 +25,24 @@ def test_an_arm_stands_at_the_number_of_its_axis(axis, names, places):
   assert list(outcome.placed(names, axis).values()) == places
 
 
-@pytest.mark.parametrize("spoiled", ["", "{", "[]", "\0"])
-def test_a_spoiled_report_is_drawn_again(tmp_path, spoiled):
-  (tmp_path / "report.html").write_text("<html>")
-  (tmp_path / "report.json").write_text('{"fingerprint": "ab"}')
+@pytest.mark.parametrize("name", ["report.json", "report.html"])
+@pytest.mark.parametrize("spoil", [lambda s: "", lambda s: "{", lambda s: s[:-9], lambda s: s.replace("2", "3", 1)])
+def test_a_spoiled_report_is_drawn_again(tmp_path, name, spoil, capsys):
+  assert outcome.drawn(tmp_path, "ab") is None
+  assert capsys.readouterr().err == ""  # there was none: nothing to tell
+  outcome.write(tmp_path, Report("A title of 22", meta={"command": "assay"}), "ab")
   assert outcome.drawn(tmp_path, "ab") == tmp_path / "report.html"
   assert outcome.drawn(tmp_path, "cd") is None
-  (tmp_path / "report.json").write_text(spoiled)
+  assert capsys.readouterr().err == ""
+  (tmp_path / name).write_text(spoil((tmp_path / name).read_text()))
   assert outcome.drawn(tmp_path, "ab") is None
+  assert "damaged" in capsys.readouterr().err
+
+
+def test_a_page_drawn_again_is_the_same_page_and_still_the_stored_one(tmp_path):
+  outcome.write(tmp_path, Report("A title", meta={"command": "assay"}), "ab")
+  before = (tmp_path / "report.html").read_bytes()
+  (tmp_path / "report.html").unlink()
+  outcome.redraw(tmp_path)
+  assert (tmp_path / "report.html").read_bytes() == before
+  assert outcome.drawn(tmp_path, "ab")

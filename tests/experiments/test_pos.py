@@ -247,7 +247,7 @@ def rows_of(one: Subject, times: int):
 
 def test_the_probe_scores_fresh_rows_of_twice_and_four_times_the_length(subject):
   found = longer.read(subject)
-  assert set(found) == {"loss_2x", "accuracy_2x", "loss_4x", "accuracy_4x"}
+  assert set(found) == {"loss_2x", "accuracy_2x", "loss_4x", "accuracy_4x"} == set(longer.KEYS)
   for times in longer.TIMES:
     batch = rows_of(subject, times)
     assert batch.targets_BTR.shape == (32, 6 * times, 1)

@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 
 from configs import override
+from experiments import scales
 from experiments.probes import entropy, look, mutual_information, pruning, similarity, subspaces
 from experiments.probes.subject import Subject
 from model import build
@@ -49,6 +50,18 @@ def quiet(one: Subject):
   """Queries of zero in the first layer: attention is even."""
   heads = one.model.encoder.layers[0].attention
   heads.query[...] = jnp.zeros(heads.query.shape)
+
+
+def told(probe, numbers):
+  """The numbers, after a look whether the probe says that it reads these and no others."""
+  known = scales.keys(probe)
+  of_place = {key[:-1] for key in known if key.endswith("/*")}
+  for name in numbers:
+    place = scales.PLACE.search(name)
+    assert name in known or (place and name[: place.start() + 1] in of_place), name
+  for key in known:
+    assert key in numbers or any(name.startswith(key[:-1]) for name in numbers if key.endswith("/*")), key
+  return numbers
 
 
 KEYS, VALUES = 9, 5  # symbols of a key or a value, 0 = none
@@ -97,7 +110,7 @@ def test_even_attention_has_the_entropy_of_all_keys():
 
 
 def test_a_look_up_has_no_entropy_and_all_its_mass_on_the_asked_token():
-  numbers = entropy.read(exact())
+  numbers = told("entropy", entropy.read(exact()))
   assert numbers["entropy"] == pytest.approx(0.0, abs=1e-6)
   assert numbers["true_key_mass"] == pytest.approx(1.0, abs=1e-6)
   assert numbers["true_key_mass_best"] == pytest.approx(1.0, abs=1e-6)
@@ -160,7 +173,7 @@ def test_asked_marks_one_token_per_slot_of_a_query():
 
 
 def test_a_look_up_by_slots_is_fully_specialized_and_doubly_dissociated():
-  numbers = mutual_information.read(exact(relations=3))
+  numbers = told("mutual_information", mutual_information.read(exact(relations=3)))
   assert numbers["information"] == pytest.approx(1.0, abs=1e-5)
   assert numbers["information_untrained"] < 0.1
   assert numbers["own_drop"] == pytest.approx(0.75, abs=0.1)  # a silent head leaves one guess of four
@@ -198,13 +211,13 @@ def test_dissociation_separates_own_and_other_losses():
 
 def test_equal_heads_share_subspace_and_output_and_half_of_them_can_go():
   one = exact(relations=1, copies=2)
-  found = subspaces.read(one)
+  found = told("subspaces", subspaces.read(one))
   assert found["angle"] == pytest.approx(0.0, abs=0.1)
   assert found["distance"] == pytest.approx(0.0, abs=1e-5)
   assert found["used"] == pytest.approx(1.0, abs=1e-5)
   assert 0.8 < found["distance_untrained"] < 1.2
   assert similarity.read(one)["cka"] == pytest.approx(1.0, abs=1e-6)
-  pruned = pruning.read(one)
+  pruned = told("pruning", pruning.read(one))
   assert pruned["full"] == pruned["half"] == pruned["one"] == 1.0
   assert pruned["none"] < 0.4
   assert (pruned["needed"], pruned["needed_share"], pruned["drop_one/encoder/0"]) == (1, 0.5, 0.0)
@@ -215,7 +228,7 @@ def test_heads_of_different_slots_differ_and_all_are_needed():
   found = subspaces.read(one)
   assert found["used"] == pytest.approx(0.0, abs=1e-5)  # one set of keys, but the slots are orthogonal
   assert found["angle"] == pytest.approx(45.0, abs=0.1)  # 90 degrees between queries, 0 between keys
-  alike = similarity.read(one)
+  alike = told("similarity", similarity.read(one))
   assert alike["cka"] < 0.1  # above 0 where both slots ask for the same token
   assert max(alike["cka"], alike["cka_mixed"]) < alike["cka_drawn"] < 1  # even attention gives all heads one mean
   pruned = pruning.read(one)

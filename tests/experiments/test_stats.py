@@ -84,6 +84,28 @@ def test_too_few_values_fall_back_to_t_and_equal_ones_to_nothing():
   assert stats.t_test([0.2] * 3) == 1.0
 
 
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=9), levels)
+@settings(max_examples=60, deadline=None)
+def test_an_interval_of_shares_stays_in_its_range_and_loses_no_truth(d, level):
+  """What is cut off is nowhere the mean can be; the sign-flip interval needs no cut."""
+  found = stats.interval(d, level)
+  cut = stats.within(found, 0.0, 1.0)
+  assert 0 <= cut.low <= cut.high <= 1
+  assert (cut.low, cut.high) == (max(found.low, 0.0), min(found.high, 1.0))
+  if found.method == "sign-flip":
+    assert cut == found
+  elif found.method == "t":
+    assert cut.method == ("t" if cut == found else "t within [0, 1]")
+  assert stats.within(found, -math.inf, math.inf) == found
+
+
+@pytest.mark.parametrize("level", [0.05, 0.025, 0.0036, 1 / 4096])
+def test_the_fewest_seeds_of_the_exact_test(level):
+  n = stats.seeds_needed(level)
+  assert stats.interval(list(range(n)), level).method == "sign-flip"
+  assert stats.interval(list(range(n - 1)), level).method == "t"
+
+
 def test_the_smallest_level_of_twelve_seeds_is_one_in_4096():
   d = list(range(1, 13))
   assert stats.interval(d, 1 / 4096)[:2] == (1.0, 12.0)

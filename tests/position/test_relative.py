@@ -13,6 +13,7 @@ from model import build
 from model.errors import Refused
 from model.initial import realize
 from model.position.alibi import slopes
+from model.position.t5 import borders
 from model.see import See, Where, causal, everything, rows
 from tests import oracle
 
@@ -146,22 +147,31 @@ def test_alibi_is_linear_in_distance_on_either_side(ahead):
 
 
 @pytest.mark.parametrize("bidirectional", [True, False])
-@pytest.mark.parametrize(("buckets", "reach"), [(32, 128), (8, 12), (12, 100)])
+@pytest.mark.parametrize(("buckets", "reach"), [(32, 128), (8, 12), (12, 100), (4, 3), (64, 4096)])
 def test_t5_buckets_equal_the_rule(buckets, reach, bidirectional):
   made = scheme("t5", buckets=buckets, reach=reach, bidirectional=bidirectional)
-  ahead = np.arange(-3 * reach, 3 * reach + 1)
+  near = np.arange(-3 * min(reach, 128), 3 * min(reach, 128) + 1)
+  borders = np.array([sign * (b + step) for b in made.borders for step in (-1, 0) for sign in (-1, 1)], int)
+  ahead = np.concatenate([near, borders, [-(10**6), 10**6]])
   expected = [oracle.t5_bucket(int(d), buckets, reach, bidirectional) for d in ahead]
   found = np.asarray(made.bucket(jnp.asarray(ahead)))
-  # A distance whose logarithm falls on a whole number may land on either side of it.
-  edges = [abs(_share(int(d), buckets, reach, bidirectional) % 1.0 - 0.5) > 0.4999 for d in ahead]
-  np.testing.assert_array_equal(found[~np.array(edges)], np.array(expected)[~np.array(edges)])
+  np.testing.assert_array_equal(found, expected)
   assert set(found.tolist()) == set(range(buckets)) - ({buckets // 2} if bidirectional else set())
 
 
-def _share(d, buckets, reach, bidirectional):
-  buckets, distance = (buckets // 2, abs(d)) if bidirectional else (buckets, max(-d, 0))
-  single = buckets // 2
-  return 0.5 if distance <= single else math.log(distance / single) / math.log(reach / single) * (buckets - single)
+@given(single=st.integers(1, 24), more=st.integers(1, 5000), distance=st.integers(0, 6000))
+def test_t5_borders_stand_where_whole_numbers_put_them(single, more, distance):
+  """A logarithm in float32 puts distance 20 of 8 buckets up to 200 one too low."""
+  reach = single + more
+  found = borders(2 * single, reach)
+  assert len(found) == single - 1
+  assert list(found) == sorted(found)
+  wide = single + sum(distance >= border for border in found)
+  assert (distance if distance < single else wide) == oracle.t5_bucket(-distance, 2 * single, reach, False)
+
+
+def test_t5_puts_a_distance_on_a_border_into_the_bucket_that_begins_there():
+  assert scheme("t5", buckets=8, reach=200).bucket(np.array([-19, -20, 20])).tolist() == [2, 3, 7]
 
 
 def test_t5_adds_the_bias_of_the_bucket():
@@ -207,6 +217,7 @@ def test_xl_equals_the_loop(start, reach):
     ("t5", {"buckets": 6}, "multiple of 4"),
     ("t5", {"buckets": 0}, "multiple of 4"),
     ("t5", {"buckets": 32, "reach": 8}, "raise it"),
+    ("t5", {"reach": 2**31}, "longer than any row"),
     ("shaw", {"clip": 0}, "at least 1"),
     ("xl", {"reach": 0}, "at least 1"),
   ],

@@ -1,5 +1,6 @@
 """The page is one well-formed, offline, deterministic document, whatever is put into it."""
 
+import functools
 import itertools
 import math
 import re
@@ -9,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.report import Report, build
+from experiments.report import Report, build, figures, methods
 from tests.report import samples
 
+COMPARED = functools.partial(methods.compared, "auc", tuning=[0, 1, 2], reporting=[200, 201])
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 HOSTILE = "</style></svg><script>alert(1)</script><img src=x onerror=alert(1)>\"'&{{ 7*7 }}$x^2$\x00\ud800 注意"
 
@@ -215,3 +217,38 @@ def test_many_studies_fold_and_stay_small():
   text = build.html(samples.report(studies=[samples.study(f"s{i}", arms) for i in range(7)]))
   assert text.count('<details class="study">') == 7
   assert len(text) < 7 * 33_000 + 40_000  # 60 such studies stay below 2 MB
+
+
+@pytest.mark.parametrize(
+  ("methods_of", "said", "unsaid"),
+  [
+    (methods.swept([1000, 1001, 1002], ["validation"], [("t", 3)]), ["nothing is tuned", "1000 to 1002"], "same grid"),
+    (methods.swept([1000], ["validation"], [("none", 1)]), ["there are no intervals"], "Student"),
+    (COMPARED(rates=[1e-2], used=[("sign-flip", 12)]), ["one learning rate given, 0.01", "exact sign-flip"], "tuning"),
+    (
+      COMPARED(rates=[1e-3, 1e-2], used=[("t", 2)]),
+      ["0.001, 0.01, on seeds 0 to 2", "as 2 seeds are too few"],
+      "exact sign",
+    ),
+    (methods.assayed([samples.row()]), ["written down before", "exact sign-flip"], "rule T"),
+    (methods.assayed([samples.row(tests=[samples.line_of(rule="T")])]), ["Student's t (rule T): HEAD-1"], "tuned over"),
+  ],
+)
+def test_methods_say_what_was_done(methods_of, said, unsaid):
+  words = Page(build.html(Report("x", methods=methods_of))).words
+  for text in said:
+    assert text in words
+  assert unsaid not in words
+
+
+def test_intervals_of_a_share_are_drawn_inside_its_range():
+  arm = samples.arm(values=(0.9, 1.0))
+  inside = samples.study(arms=[arm], within=(0.0, 1.0), curves_within=(0.0, 1.0))
+  assert figures.interval(arm.values)[1] > 1
+  assert figures.interval(arm.values, inside.within)[1] == 1.0
+  words = Page(build.html(Report("x", studies=[inside]))).words
+  assert "1.000]" in words or ", 1]" in words
+  assert "within [0, 1], as 2 seeds are too few" in words
+  curve = [[(0, 0.2), (10, 1.0)], [(0, 0.3), (10, 0.9)]]
+  assert figures._mean_curve(curve)[-1][3] > 1
+  assert all(0 <= low <= high <= 1 for _, _, low, high in figures._mean_curve(curve, (0.0, 1.0)))

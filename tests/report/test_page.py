@@ -57,6 +57,16 @@ def test_ledger_without_rows_or_claims():
   assert "HEAD-1" in page.ledger_markdown([samples.row()], [])
 
 
+def test_ledger_says_how_many_published_numbers_were_looked_up():
+  entry = {"value": "1", "unit": "", "source": "A 2020", "checked": True}
+  cited = [
+    samples.claim("HEAD-1", literature=[entry]),
+    samples.claim("HEAD-2", literature=[entry | {"checked": False}] * 2),
+  ]
+  assert "looked them up: 2 of 3." in page.ledger_markdown(rows(), cited)
+  assert "looked them up." in page.ledger_markdown(rows(), claims())
+
+
 def test_digest_counts_each_claim_once():
   text = page.readme_digest(rows(), claims())
   assert text.startswith("**2 of 4 claims have a verdict**: 1 reproduced, 1 refuted, 2 untested.")

@@ -5,11 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model import build, initial
 from model.errors import Refused
+from model.vocabulary import Vocabulary
+from tests.train.tiny import tiny
 from train import optim
+from train.step import ensemble
 
 CONFIG = {
   "optim": {
@@ -23,6 +28,7 @@ CONFIG = {
     "schedule": {"kind": "constant", "warmup": 0, "rate": 4.0},
   }
 }
+DECAYED = {"w": True, "b": False}
 
 
 def hyper(kind="constant", lr=1e-2, warmup=0, rate=4.0, decay=0.0):
@@ -106,18 +112,62 @@ def test_every_optimizer_equals_optax(kind, ramp):
     "sgd": lambda: optax.sgd(rate, momentum=0.9),
   }[kind]()
   for ours, other in zip(
-    jax.tree.leaves(walk(optim.optimizer(options, h, 5), gradients())),
+    jax.tree.leaves(walk(optim.optimizer(options, h, 5, DECAYED), gradients())),
     jax.tree.leaves(walk(theirs, gradients())),
     strict=True,
   ):
     np.testing.assert_allclose(ours, other, rtol=1e-5, atol=1e-6)
 
 
-def test_decay_is_decoupled_and_leaves_vectors_alone():
+def test_decay_is_decoupled_and_leaves_alone_what_is_not_marked():
   still = [{"w": np.zeros((3, 2), "f"), "b": np.zeros(2, "f")}] * 2
-  params = walk(optim.optimizer(CONFIG["optim"] | {"kind": "adamw"}, hyper(lr=0.1, decay=0.5), 5), still)
-  np.testing.assert_allclose(params["w"], (1 - 0.1 * 0.5) ** 2, rtol=1e-6)
-  np.testing.assert_allclose(params["b"], 0.5)
+  for decayed in (DECAYED, {"w": False, "b": True}):
+    params = walk(optim.optimizer(CONFIG["optim"] | {"kind": "adamw"}, hyper(lr=0.1, decay=0.5), 5, decayed), still)
+    for name, start in (("w", 1.0), ("b", 0.5)):
+      np.testing.assert_allclose(params[name], start * ((1 - 0.1 * 0.5) ** 2 if decayed[name] else 1.0), rtol=1e-6)
+
+
+MODELS = [  # every role there is, in few models
+  {"kind": "seq2seq", "bias": True, "attention": {"kind": "additive"}, "position": {"kind": "learned", "length": 8}},
+  {"kind": "gpt", "bias": True, "attention": {"kind": "cosine"}, "position": {"kind": "t5"}},
+  {"kind": "gpt", "attention": {"kind": "differential"}, "feedforward": {"kind": "swiglu"}},
+  {"kind": "gpt", "attention": {"kind": "dot", "learned": True}, "position": {"kind": "xl"}},
+  {"kind": "bert", "attention": {"kind": "talking"}, "position": {"kind": "shaw"}},
+  *({"kind": "rnn", "cell": {"kind": kind}, "reads": "after"} for kind in build.kinds("cell")),
+]
+VECTORS = {  # last names of what is no matrix and no table: norms, factors, Bahdanau's v, lambda's vectors, u and v
+  *("gain", "bias", "factor", "readout", "content", "distance"),
+  *(f"{side}_bias" for side in ("query", "key", "value", "out", "recurrent")),
+  *(f"lambda_{side}{i}" for side in "qk" for i in (1, 2)),
+}
+
+
+@pytest.mark.parametrize("options", MODELS, ids=str)
+def test_decay_goes_by_role_and_not_by_the_number_of_axes(options):
+  """At gradient 0 what decays shrinks and the rest stays; biases of heads and T5's have two axes, and stay."""
+  vocabulary = Vocabulary((5, 3), 5, 1, (4,) if options["kind"] == "seq2seq" else ())
+  params = nnx.state(nnx.eval_shape(lambda: build.model({"width": 8, "heads": 2, **options}, vocabulary)), nnx.Param)
+  ones = nnx.from_flat_state({path: np.ones(leaf.shape, "f") for path, leaf in nnx.to_flat_state(params)})
+  adamw = CONFIG["optim"] | {"kind": "adamw"}
+  transform = optim.optimizer(adamw, hyper(lr=0.1, decay=0.5), 5, initial.matrices(params))
+  updates, _ = transform.update(jax.tree.map(np.zeros_like, ones), transform.init(ones), ones)
+  stay = VECTORS | ({"table"} if options.get("position") == {"kind": "t5"} else set())
+  for path, update in nnx.to_flat_state(updates):
+    np.testing.assert_allclose(update, 0.0 if path[-1] in stay else -0.1 * 0.5, err_msg=str(path))
+
+
+def test_a_trained_model_decays_its_matrices_alone():
+  """The whole step: of two members, one with decay and one without, only matrices and tables differ."""
+  configs = [
+    tiny(optim__kind="adamw", optim__weight_decay=decay, model__bias=True, train__steps=1, eval__every=1)
+    for decay in (0.0, 0.5)
+  ]
+  whole = ensemble(configs[0], build.make("tasks", configs[0]["task"], package="train"))
+  state, *_ = whole.advance(whole.init(configs), whole.members(configs), ())
+  params = dict(nnx.to_flat_state(state.params))
+  differ = {path for path, (plain, decayed) in params.items() if not np.array_equal(plain, decayed)}
+  assert differ == {path for path in params if path[-1] not in VECTORS}
+  assert any(params[path].ndim > 2 for path in set(params) - differ)  # members in front: biases of two axes
 
 
 @pytest.mark.parametrize("over", ["vmap", "map"])
@@ -126,7 +176,7 @@ def test_traced_members_equal_members_alone(over):
   options = CONFIG["optim"] | {"kind": "adamw", "clip": 1.0}
 
   def run(h):
-    return walk(optim.optimizer(options, h, 5), gradients())
+    return walk(optim.optimizer(options, h, 5, DECAYED), gradients())
 
   stacked = jax.tree.map(lambda *x: jnp.stack(x), *hypers)
   packed = jax.jit(jax.vmap(run) if over == "vmap" else lambda h: jax.lax.map(run, h))(stacked)
@@ -140,7 +190,7 @@ def test_traced_members_equal_members_alone(over):
 def test_clipping_bounds_the_global_norm_and_keeps_the_direction(size, clip):
   grad = {"w": np.full((3, 2), size, "f"), "b": np.full(3, -size, "f")}
   options = CONFIG["optim"] | {"kind": "sgd", "clip": clip}
-  transform = optim.optimizer(options, hyper(lr=1.0), 5)
+  transform = optim.optimizer(options, hyper(lr=1.0), 5, DECAYED)
   updates, _ = transform.update(grad, transform.init(grad), grad)
   norm = float(optax.tree.norm(grad))
   assert float(optax.tree.norm(updates)) == pytest.approx(min(norm, clip), rel=1e-5)
@@ -172,4 +222,4 @@ def test_what_would_be_ignored_is_refused(change, told):
 
 def test_an_unknown_kind_is_refused():
   with pytest.raises(Refused, match="adam, adamw, sgd"):
-    optim.optimizer(CONFIG["optim"] | {"kind": "lion"}, hyper(), 5)
+    optim.optimizer(CONFIG["optim"] | {"kind": "lion"}, hyper(), 5, DECAYED)

