@@ -5,12 +5,21 @@ import io
 import json
 import subprocess
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from experiments import sources
 from model.errors import Refused
 
 LEDGER = "experiments/ledger.jsonl"
+
+Stamped = tuple[str, str, tuple[str, ...]]  # digests of code and config, keys of trials
+
+
+def stamped(row: Mapping[str, Any]) -> Stamped:
+  """What a row says of how it was made."""
+  return row.get("code_sha256", ""), row.get("config_sha256", ""), tuple(row.get("trials", ()))
 
 
 class History:
@@ -56,23 +65,23 @@ class History:
     return None if blob is None else self._git("cat-file", "blob", blob)
 
   @functools.cached_property
-  def rows(self) -> list[tuple[int, dict[tuple[str, str, str], str]]]:
-    """Of each commit that touched the ledger, newest first: its place in `commits`, and every row's code digest."""
+  def rows(self) -> list[tuple[int, dict[tuple[str, str, str], Stamped]]]:
+    """Of each commit that touched the ledger, newest first: its place in `commits`, and the stamps of its rows."""
     found = []
     places = {commit: place for place, commit in enumerate(self.commits)}
     for commit in self._git("rev-list", "HEAD", "--", LEDGER).decode().split():
       held = {}
       for line in (self.text(commit, LEDGER) or b"").decode().splitlines():
         row = json.loads(line)
-        held[row["id"], row["tier"], row["device"]] = row.get("code_sha256", "")
+        held[row["id"], row["tier"], row["device"]] = stamped(row)
       found.append((places[commit], held))
     return found
 
-  def committed(self, key: tuple[str, str, str], code_sha256: str) -> int:
-    """The place in `commits` of the oldest commit since which the row has stood with this digest; 0 where it is new."""
-    place = 0
+  def committed(self, row: Mapping[str, Any]) -> int:
+    """The place in `commits` of the oldest commit since which the row has stood with this stamp; 0 where it is new."""
+    place, key = 0, (row["id"], row["tier"], row["device"])
     for at, held in self.rows:
-      if held.get(key) != code_sha256:
+      if held.get(key) != stamped(row):
         break
       place = at
     return place

@@ -13,7 +13,7 @@ from typing import Any
 from experiments import sources
 
 SEEN = re.compile(r"model/.*|train/(step|optim|state|mesh)\.py|experiments/brief\.py")
-TASKS = re.compile(r"train/(tasks|corpora)/.*|train/chance\.py")
+TASKS = re.compile(r"train/(tasks|corpora)/.*|train/(chance|generate)\.py")  # their host code serves judges alone
 TRACED = {"train/metrics.py": ("cross_entropy", "score")}  # called inside of programs and nowhere else
 ALWAYS = {"experiments/pack.py": ("_result", "subject")}  # where it stood before measured.py, which every digest covers
 

@@ -79,6 +79,13 @@ def resolve(request: Request, out: Path) -> dict[str, Any]:
   }
 
 
+def card(request: Request, out: Path) -> dict[str, Any]:
+  """The config of a card of this tree with these settings."""
+  from configs import override
+
+  return {"config": override.resolve(override.load("recall", request["settings"]))}
+
+
 def _declared(claim, tier: str) -> str:
   try:
     from experiments import today
@@ -345,6 +352,7 @@ def _exact(value: Any) -> Any:
 OPERATIONS: dict[str, Callable[[Request, Path], dict[str, Any]]] = {
   "resolve": resolve,
   "code": code,
+  "card": card,
   "lower": lower,
   "replay": replay,
   "call": call,

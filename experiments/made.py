@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import digest, ledger
+from experiments import digest
 from experiments.ledger import Row
 from experiments.trees import Lab, Tree, Unproved
 
@@ -20,7 +20,7 @@ class Made:
     self.lab = lab
     self.since = lab.history.commit(since) if since else ""
     self._found: dict[tuple[tuple[str, ...], str], list[str]] = {}
-    self._wanted = {_code(row) for row in rows if not row["stale"] and not self._called(row)}
+    self._wanted = {_code(row) for row in rows if row["code_files"] and not row["stale"]}
 
   def order(self, row: Row) -> int:
     """Rows of one commit stand together, those without any first."""
@@ -60,7 +60,7 @@ class Made:
   def _before(self, row: Row, matching: list[str]) -> list[str]:
     """The matching commits from the one on at which the row was committed; all, where none is so old."""
     places = {commit: place for place, commit in enumerate(self.lab.history.commits)}
-    place = self.lab.history.committed(ledger.key(row), row["code_sha256"])
+    place = self.lab.history.committed(row)
     return [commit for commit in matching if places[commit] >= place] or matching
 
   def _matching(self, row: Row) -> list[str]:

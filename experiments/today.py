@@ -17,6 +17,7 @@ from experiments.cohorts import trial_key
 TIMED = ("attention", "cell")  # families whose kinds a bench sets side by side
 WITHIN_TIMED = ("model.attention", "model.cell", "model.kernels")
 AROUND = ("build", "initial", "see", "errors", "language", "vocabulary")  # modules of model/ that no bench is about
+BLOCKWISE = ("dot", "additive", "cosine")  # kinds that benches measure by blocks of keys too
 RECURRENT = {"rnn": "model/recurrent.py", "rnn_seq2seq": "model/recurrent.py"}
 
 
@@ -52,16 +53,46 @@ def files(claim: Claim, tier: str) -> tuple[str, ...]:
 
 def timed(bench: Bench) -> tuple[str, ...]:
   """The bench's own files, and those of what is measured: named in them, or imported by them."""
-  module = bench.run.rsplit(".", 1)[0].replace(".", "/")
-  own = digest.closure([f"experiments/bench/{module}.py"], within=("experiments.bench",))
-  words = set().union(*(digest.words(path) for path in own))
-  kinds = [f"{slots.FOLDERS[f]}/{kind}.py" for f in TIMED for kind in slots.kinds(f) if kind in words]
+  own, words = _own(bench)
+  kinds = [f"{slots.FOLDERS[family]}/{kind}.py" for family, kind in _kinds(words)]
   models = {path for kind, path in RECURRENT.items() if kind in words}
   around = {f"model.{name}" for name in AROUND}
   imported = {name for path in own for name in sources.read(digest.root(), path).imports if name.startswith("model.")}
   parts = {f"{name.replace('.', '/')}.py" for name in imported - around}
   parts = {path for path in parts if (digest.root() / path).is_file()}
   return tuple(sorted({*own, *models, *parts, *digest.closure(kinds, within=WITHIN_TIMED)}))
+
+
+def standards(bench: Bench) -> dict[str, dict[str, Any]]:
+  """Small models of the mechanisms and cells that a bench names, as settings of the card `recall`.
+
+  Whoever changes a mechanism's file shows by their programs that what the bench measures is what it was: with scores
+  all at once and by blocks of keys, causal and not.
+  """
+  kinds = _kinds(_own(bench)[1])
+  found: dict[str, dict[str, Any]] = {}
+  for family, kind in kinds:
+    if family == "cell":
+      found[f"cell {kind}"] = {"model.kind": "rnn", "model.cell.kind": kind}
+      continue
+    chosen = {"model.attention.kind": kind, "model.heads": 4, "model.width": 64}
+    found[kind] = chosen
+    found[f"{kind}, causal"] = {**chosen, "model.kind": "gpt"}
+    if kind in BLOCKWISE:
+      found[f"{kind}, by blocks"] = {**chosen, "model.block": 4}
+  return found
+
+
+def _own(bench: Bench) -> tuple[list[str], set[str]]:
+  """The files of a bench under experiments/bench, and the texts that stand in them."""
+  module = bench.run.rsplit(".", 1)[0].replace(".", "/")
+  own = digest.closure([f"experiments/bench/{module}.py"], within=("experiments.bench",))
+  return own, set().union(*(digest.words(path) for path in own))
+
+
+def _kinds(words: set[str]) -> list[tuple[str, str]]:
+  """Family and kind of the mechanisms and cells among these words."""
+  return [(family, kind) for family in TIMED for kind in slots.kinds(family) if kind in words]
 
 
 def config_sha256(claim: Claim, tier: str) -> str:

@@ -43,6 +43,7 @@ class Lab:
     self.texts = folder / "texts"
     self.texts.mkdir()
     self._trees: dict[str, Tree] = {}
+    self._answers: dict[str, dict[str, Any]] = {}
     self._compared: dict[str, Compared] = {}
     self._replayed: dict[str, str] = {}
 
@@ -59,6 +60,14 @@ class Lab:
       self.history.copy(commit, self.folder / commit)
       self._trees[commit] = Tree(self.folder / commit, self.texts)
     return self._trees[commit]
+
+  def asked(self, request: Mapping[str, Any], commit: str = "") -> dict[str, Any]:
+    """The answer of today's tree, or of a commit's, to a request that several rows make."""
+    name = canonical([commit, request])
+    if name not in self._answers:
+      self.tell(f"  {request['name']}{f' in the tree of {commit[:10]}' if commit else ''}")
+      self._answers[name] = (self.old(commit) if commit else self.today).ask(request)
+    return self._answers[name]
 
   def both(self, commit: str, request: Mapping[str, Any], other: Mapping[str, Any] | None = None):
     """Answers of the old tree and of today's to a request, or each to its own, worked out side by side."""

@@ -187,7 +187,7 @@ def test_what_is_the_same_is_renewed_and_what_is_not_is_named(repository):
     proof = new.pop("proof")
     assert set(proof) >= {"since", "programs", "sha256", "versions"}
     assert (proof["since"] == commit.stdout.strip()) == (proof["programs"] > 0)
-    stamp = ("code_sha256", "code_files", "config_sha256", "trials")
+    stamp = ("code_sha256", "code_files", "config_sha256", "trials", "sha256")
     assert {k: v for k, v in new.items() if k not in stamp} == {k: v for k, v in old.items() if k not in stamp}
     assert new["code_sha256"] != old["code_sha256"]
     assert (new["trials"], new["config_sha256"]) == (old["trials"], old["config_sha256"])
@@ -338,12 +338,14 @@ def test_host_code_is_seen_by_nobody_but_its_digest():
   assert hosts.unseen("train/tasks/g2p.py", names, plain) == []
   assert hosts.unseen("train/metrics.py", ["score", "summary"], plain) == ["summary"]
   assert hosts.unseen("experiments/pack.py", ["run", "_result"], plain) == ["_result"]
-  for path in ("train/loop.py", "train/generate.py", "experiments/probes/look.py", "somewhere/new.py"):
+  assert hosts.unseen("train/generate.py", ["generator"], judged) == ["generator"]
+  assert hosts.unseen("train/generate.py", ["generator"], plain) == []
+  for path in ("train/loop.py", "experiments/measured.py", "experiments/probes/look.py", "somewhere/new.py"):
     assert hosts.unseen(path, ["any"], plain) == ["any"]
 
 
 def test_every_host_function_that_is_named_exists():
-  for path, names in (*hosts.TRACED.items(), *hosts.ALWAYS.items()):
+  for path, names in hosts.TRACED.items():
     assert set(names) <= hosts.units((ROOT / path).read_bytes(), path).keys()
 
 
@@ -367,6 +369,18 @@ def test_tests_may_gain_fields_at_their_defaults_and_nothing_else():
   assert first_in_tests(test, {**test, "is": "Other"})
 
 
+def test_what_a_bench_names_has_standard_models():
+  from configs import override
+
+  for claim in catalog.all_claims():
+    if claim.evidence == "bench" and claim.experiment:
+      found = today.standards(claim.experiment)
+      assert found
+      for settings in found.values():
+        override.load("recall", settings)
+  assert {"dot", "additive, by blocks"} <= today.standards(catalog.by_id("ADD-1").experiment).keys()
+
+
 def test_a_bench_is_of_what_it_names():
   held = {claim.id: today.files(claim, "small") for claim in map(catalog.by_id, ("ADD-1", "RNN-1", "HEAD-17"))}
   assert {"experiments/bench/score.py", "model/attention/additive.py", "model/attention/dot.py"} <= set(held["ADD-1"])
@@ -385,7 +399,7 @@ class Past:
   def reading(self, commit, path):
     return sum(commit >= turn for turn in self.turns)
 
-  def committed(self, key, code_sha256):
+  def committed(self, row):
     return self.place
 
 
