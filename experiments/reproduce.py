@@ -1,13 +1,11 @@
 """From claims to ledger rows: gathers the evidence that the claims need, runs what is missing, decides each row."""
 
-import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from experiments import calls, ledger, looks, measures, scales, stamp, study, today, verdict
-from experiments.claim import All, Bench, Check, Citation, Claim, Contrast, Equivalent, Moderated, Study, Test, Trial
-from experiments.claims import catalog
+from experiments import calls, ledger, looks, measures, sequential, stamp, study, today, verdict
+from experiments.claim import Bench, Check, Citation, Claim, Trial
 from experiments.cohorts import cohort_key
 from experiments.runner import Runner
 from experiments.today import names
@@ -33,90 +31,13 @@ def run(claims: Sequence[Claim], tier: str, runner: Runner) -> Outcome:
   wanted = _studies(ready, at)
   finished = {(f.study.name, f.tier): f for f in study.run(list(wanted.values()), runner)}
   tried = [claim for claim in ready if isinstance(claim.experiment, Trial)]
-  seen = looked(tried, at, finished, 1 if tier in SINGLE_LOOK else looks.MOST, runner)
+  seen = sequential.looked(tried, at, finished, 1 if tier in SINGLE_LOOK else looks.MOST, runner)
   rows = []
   for claim in claims:
     row = _row(claim, at[claim.id], samples, seen, runner)
     row["run"] = {"date": time.strftime("%Y-%m-%d"), "seconds": round(time.monotonic() - started, 1)} | row["run"]
     rows.append(row)
   return Outcome(rows, list(finished.values()))
-
-
-class Seen(NamedTuple):
-  """A row after its last look: the study as far as it was looked at, and what came out."""
-
-  look: looks.Look
-  done: study.Finished
-  decided: dict[str, Any]
-
-
-def looked(
-  claims: Sequence[Claim], at: Mapping[str, str | None], finished: dict[Any, study.Finished], most: int, runner: Runner
-) -> dict[str, Seen]:
-  """Looks at these claims' studies until each is decided or has had `most` looks; by id.
-
-  `finished` (by study and tier) holds the first look's seeds and grows with those of later ones. A row stops at its own
-  decision, so that what it shows does not depend on the other claims of its study.
-  """
-  ahead = {claim.id: looks.schedule(len(_study(claim).reporting), _level(claim)) for claim in claims}
-  waiting, seen = list(claims), {}
-  while waiting:
-    for claim in waiting:
-      look = next(ahead[claim.id])
-      seen[claim.id] = _look(claim, look, finished[_study(claim).name, at[claim.id]].first(look.n))
-    waiting = [claim for claim in waiting if seen[claim.id].look.number < most and _is_open(claim, seen[claim.id])]
-    _extend({(_study(claim).name, at[claim.id]): 2 * seen[claim.id].look.n for claim in waiting}, finished, runner)
-  return seen
-
-
-def _look(claim: Claim, look: looks.Look, done: study.Finished) -> Seen:
-  """One look at one claim."""
-  assert isinstance(claim.experiment, Trial)
-  wanted = sorted(names(claim.experiment.test))
-  arms = _arms(claim, done)
-  if faults := done.faults(wanted):
-    return Seen(look, done, _unanswered(faults))
-  decided = verdict.verdict(claim, done.samples(wanted), look.level, edge=any(arm.on_edge for arm in arms))
-  decided["tests"] = _kept_in_range(decided["tests"], claim.experiment.test, done)
-  if not look.can_decide and any(test["rule"] == "T" for test in decided["tests"]):
-    few = f"{look.n} seeds are too few for an exact test at the level {look.level:.2g}"
-    decided |= {**_OPEN, "reason": f"{few}; {decided['reason']}"}
-  if look.number > 1 or decided["verdict"] == "inconclusive":
-    decided["reason"] += f" Look {look.number} of {look.of}."
-  return Seen(look, done, decided)
-
-
-_OPEN = {"verdict": "inconclusive", "condition": None}
-
-
-def _is_open(claim: Claim, seen: Seen) -> bool:
-  """Whether further seeds may decide: they do not where a rate stays on the grid's edge, or where runs failed."""
-  assert isinstance(claim.experiment, Trial)
-  stuck = any(arm.on_edge for arm in _arms(claim, seen.done)) or seen.done.faults(names(claim.experiment.test))
-  return seen.decided["verdict"] == "inconclusive" and not seen.look.last and not stuck
-
-
-def _extend(wanted: Mapping[Any, int], finished: dict[Any, study.Finished], runner: Runner) -> None:
-  """Brings these studies to so many reporting seeds."""
-  for n in sorted(set(wanted.values())):
-    short = {key: finished[key] for key in wanted if wanted[key] == n and len(finished[key].study.reporting) < n}
-    finished |= zip(short, study.extended(list(short.values()), n, runner), strict=True)
-
-
-def _study(claim: Claim) -> Study:
-  assert isinstance(claim.experiment, Trial)
-  return claim.experiment.study
-
-
-def _level(claim: Claim) -> float:
-  return verdict.level(catalog.group(claim.group))
-
-
-def _arms(claim: Claim, done: study.Finished) -> list[study.Arm]:
-  """The arms that the claim's test reads."""
-  assert isinstance(claim.experiment, Trial)
-  used = {name.partition(":")[0] for name in names(claim.experiment.test)}
-  return [arm for name, arm in done.arms.items() if name in used]
 
 
 def ready(claims: Sequence[Claim], tier: str) -> None:
@@ -140,22 +61,6 @@ def planned(claims: Sequence[Claim], tier: str) -> list[dict[str, Any]]:
   return items
 
 
-def contrasts(test: Test) -> list[Contrast]:
-  """Every contrast of a test."""
-  match test:
-    case Contrast():
-      return [test]
-    case Equivalent():
-      return [test.contrast, test.worse]
-    case All():
-      return [one for part in test.parts for one in contrasts(part)]
-    case Moderated():
-      cells = [one for cell in test.cells.values() for one in contrasts(cell)]
-      return cells + ([test.interaction] if test.interaction else [])
-    case _:
-      return []
-
-
 def _studies(claims: Iterable[Claim], at: Mapping[str, str | None]) -> dict[Any, tuple[Any, str]]:
   """Each (study, tier) once, whatever the number of claims that read it."""
   wanted: dict[Any, tuple[Any, str]] = {}
@@ -170,7 +75,9 @@ def _studies(claims: Iterable[Claim], at: Mapping[str, str | None]) -> dict[Any,
   return wanted
 
 
-def _row(claim: Claim, tier: str | None, samples, seen: Mapping[str, Seen], runner: Runner) -> dict[str, Any]:
+def _row(
+  claim: Claim, tier: str | None, samples, seen: Mapping[str, sequential.Seen], runner: Runner
+) -> dict[str, Any]:
   device = runner.backend.get("device", "cpu")
   versions = stamp.versions()
   if tier is None or claim.experiment is None:
@@ -182,16 +89,16 @@ def _row(claim: Claim, tier: str | None, samples, seen: Mapping[str, Seen], runn
   files = today.files(claim, tier)
   arms = [ledger.arm(name, values) for name, values in found.items() if name in names(claim.experiment.test)]
   run = {"device_name": runner.backend.get("device_name", ""), "pack_width": 1}
-  decided = verdict.verdict(claim, found, _level(claim))
+  decided = verdict.verdict(claim, found, sequential.level(claim))
   return ledger.row(
     claim, tier, device, decided, arms=arms, config_sha256=config_sha256, code_files=files, run=run, versions=versions
   )
 
 
-def _trial_row(claim: Claim, tier: str, config_sha256: str, seen: Seen, runner: Runner) -> dict[str, Any]:
+def _trial_row(claim: Claim, tier: str, config_sha256: str, seen: sequential.Seen, runner: Runner) -> dict[str, Any]:
   assert isinstance(claim.experiment, Trial)
   look, done, decided = seen
-  plan, wanted, arms = done.study, sorted(names(claim.experiment.test)), _arms(claim, done)
+  plan, wanted, arms = done.study, sorted(names(claim.experiment.test)), sequential.arms_of(claim, done)
   results = [result for arm in arms for result in arm.results]
   where = results[0] if results else {}
   files = today.files(claim, tier)
@@ -215,36 +122,6 @@ def _trial_row(claim: Claim, tier: str, config_sha256: str, seen: Seen, runner: 
       "train_seconds": round(sum(result["seconds"] for result in results), 1),
     },
   )
-
-
-def _kept_in_range(tests: Any, test: Test, done: study.Finished) -> list[dict[str, Any]]:
-  """The lines of a row, Student's intervals cut to what an effect can be: a difference of two shares ends at 1."""
-  reach: dict[str, list[tuple[float, float]]] = {}
-  for part in contrasts(test):
-    ends = [_ends(weight, *_range(name, done)) for name, weight in part.weights.items() if weight]
-    reach.setdefault(part.name, []).append((sum(low for low, _ in ends), sum(high for _, high in ends)))
-  kept = []
-  for line in tests:
-    low, high = zip(*reach.get(line["name"], [(-math.inf, math.inf)]), strict=True)
-    cut = tuple(min(max(end, min(low)), max(high)) for end in line["ci"]) if line["rule"] == "T" else None
-    kept.append(line | {"ci": cut} if cut else line)
-  return kept
-
-
-def _ends(weight: float, low: float, high: float) -> tuple[float, float]:
-  return (weight * low, weight * high) if weight > 0 else (weight * high, weight * low)
-
-
-def _range(name: str, done: study.Finished) -> tuple[float, float]:
-  arm, _, measure = name.partition(":")
-  metric = measure if measure not in ("", "window") else done.study.metric
-  return scales.scale(done.arms[arm].config, metric)[1:3]
-
-
-def _unanswered(faults: Sequence[str]) -> dict[str, Any]:
-  """What is decided where a number is missing: nothing, and the reason names what is missing and its cause."""
-  reason = f"no answer: {'; '.join(faults)}; correct the cause and run the command again."
-  return {"verdict": "inconclusive", "condition": None, "reason": reason, "tests": []}
 
 
 def _stale(arm: study.Arm, runner: Runner) -> bool:

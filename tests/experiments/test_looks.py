@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from experiments import ledger, looks, reproduce, stats, study
+from experiments import ledger, looks, sequential, stats, study
 from experiments.claim import Claim, Study, Trial, greater
 from tests.experiments.test_study import Fake
 from tests.train.tiny import TINY
@@ -102,7 +102,7 @@ def measured(config):
 @pytest.fixture(autouse=True)
 def whole_level(monkeypatch):
   """A group of one claim."""
-  monkeypatch.setattr(reproduce, "_level", lambda claim: 0.05)
+  monkeypatch.setattr(sequential, "level", lambda claim: 0.05)
 
 
 def seen(claims, most=looks.MOST, measure=measured):
@@ -110,7 +110,7 @@ def seen(claims, most=looks.MOST, measure=measured):
   at = {one.id: "small" for one in claims}
   plan = claims[0].experiment.study
   finished = {(plan.name, "small"): study.run([(plan, "small")], fake)[0]}
-  return reproduce.looked(claims, at, finished, most, fake), fake
+  return sequential.looked(claims, at, finished, most, fake), fake
 
 
 def test_a_clear_row_stops_at_the_first_look_and_a_faint_one_goes_on():

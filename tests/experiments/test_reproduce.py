@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from experiments import ledger, looks, reproduce, study
+from experiments import ledger, looks, reproduce, sequential, study
 from experiments.claim import All, Claim, Contrast, Trial, greater
 from model.errors import Refused
 from tests.experiments.test_study import Crashing, plan
@@ -22,7 +22,7 @@ def row(one, crash=lambda config: False, measure=lambda config: {"auc": 0.5, "in
   plan = one.experiment.study
   done = study.run([(plan, "quick")], Crashing(measure, crash))[0]
   look = next(looks.schedule(len(plan.reporting), 0.05))
-  return reproduce._trial_row(one, "quick", "", reproduce._look(one, look, done), RUNNER)
+  return reproduce._trial_row(one, "quick", "", sequential.look_at(one, look, done), RUNNER)
 
 
 @pytest.mark.parametrize(
