@@ -10,6 +10,7 @@ from experiments import digest
 from experiments.ledger import Row
 from experiments.trees import Lab, Tree, Unproved
 
+OPTIONS = "experiments/brief.py"
 READERS = ("experiments/digest.py", "experiments/sources.py")  # what says how a tree reads its files
 
 
@@ -48,14 +49,18 @@ class Made:
     return bool(self.since) and sha not in self._digests(self.since, [files])[0]
 
   def cover(self, row: Row, used: Sequence[str]) -> None:
-    """Unproved when a file behind the trials is not in the row's digest and was changed while that digest stood."""
-    beside = sorted(set(used) - set(row["code_files"]))
+    """Unproved when a file behind the trials is not in the row's digest and was changed while that digest stood.
+
+    Not so for the choice of the compiler's options, which moves last digits: they are compared with those of the
+    newest commit that the row can come from.
+    """
+    beside = sorted(set(used) - {*row["code_files"], OPTIONS})
     if self.since or not beside:
       return
     possible = self._before(row, self._matching(row))
     for path in beside:
       if len({self.lab.history.reading(commit, path) for commit in possible}) > 1:
-        raise Unproved(f"its digest left out {path}, which has changed while it stood; run it again")
+        raise Unproved(f"its digest left out {path}, which has changed while it stood; run it again, or use --since=")
 
   def _before(self, row: Row, matching: list[str]) -> list[str]:
     """The matching commits from the one on at which the row was committed; all, where none is so old."""

@@ -159,7 +159,7 @@ def _same_files(row: Row, claim: Claim, lab: Lab, made: Made, replay: bool) -> d
   programs: dict[str, str] = {}
   for name, settings in today.standards(claim.experiment).items() if apart else ():
     before, after = (answer["config"] for answer in lab.both(commit, {"op": "card", "settings": settings}))
-    compared = lab.compare(commit, before, after, ())
+    compared = lab.compare(commit, before, after, None)
     if problem := first(before, after, "config") or compared.problem:
       raise Unproved(f"{apart[0]}, which it measures, has changed since {commit[:10]}; {name}: {problem}")
     programs |= {f"{name}: {part}": text for part, text in compared.programs.items()}

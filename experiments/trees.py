@@ -81,16 +81,16 @@ class Lab:
         new.close()
         raise
 
-  def compare(self, commit: str, before: Mapping, after: Mapping, files: Sequence[str]) -> Compared:
-    """Whether a trial of the old tree is the same trial in today's."""
-    name = canonical([commit, before, after])
+  def compare(self, commit: str, before: Mapping, after: Mapping, files: Sequence[str] | None) -> Compared:
+    """Whether a trial of the old tree is the same trial in today's; `files` None: its programs alone."""
+    name = canonical([commit, before, after, files is None])
     if name not in self._compared:
       self.tell(f"  programs of {after['model']['kind']} on {after['task']['kind']} since {commit[:10]}")
       self._compared[name] = self._compare(commit, before, after, files)
     return self._compared[name]
 
   def _compare(self, commit, before, after, files) -> Compared:
-    host = self._host(commit, after, files)
+    host = self._host(commit, after, files) if files is not None else ""
     if host:
       return Compared({}, self.today.device(), host)
     try:

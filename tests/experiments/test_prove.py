@@ -419,3 +419,4 @@ def test_a_file_outside_of_the_digest_must_not_have_changed_while_the_digest_sto
       search.cover(row, ["a.py", "model/recurrent.py"])
   else:
     search.cover(row, ["a.py", "model/recurrent.py"])
+  search.cover(row, ["experiments/brief.py"])
