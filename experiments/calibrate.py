@@ -17,6 +17,7 @@ from experiments.claim import Bound, Check
 from experiments.runner import Runner
 
 FUNCTION, BLOCK = "known_arms.comparisons", 25  # comparisons that a worker makes at a time
+EQUAL, FURTHER = 1000, 10_000  # comparisons of equal arms have these numbers below, and from there on beyond
 EFFECTS = (1.0, 1.2, 1.66)  # in standard deviations of the paired differences
 PILOT, FACTORS = 50, (2.0, 3.0, 4.0, 6.0, 9.0)  # comparisons for each handicap, and the handicaps tried
 SURE = 0.975  # with which chance alone stays within what is allowed
@@ -25,11 +26,17 @@ Samples = dict[str, list[float]]
 
 
 def run(count: int, runner: Runner) -> calibration.Document:
-  """Pilot, comparisons of equal arms, and a third as many with each handicap; what is stored is not run again."""
-  equal, each = range(count), math.ceil(count / 3)
-  pilot = [range(count + i * PILOT, count + (i + 1) * PILOT) for i in range(len(FACTORS))]
-  found = _made([*zip(pilot, FACTORS, strict=True), (equal, 1.0)], runner)
-  *tried, null = found
+  """Pilot, comparisons of equal arms, and a third as many with each handicap, 334 at most.
+
+  What is stored is not run again: more comparisons go on where fewer have ended.
+  """
+  each = math.ceil(min(count, EQUAL) / 3)
+  pilot = [range(EQUAL + i * PILOT, EQUAL + (i + 1) * PILOT) for i in range(len(FACTORS))]
+  further = range(FURTHER, FURTHER + max(count - EQUAL, 0))
+  *tried, null, more = _made(
+    [*zip(pilot, FACTORS, strict=True), (range(min(count, EQUAL)), 1.0), (further, 1.0)], runner
+  )
+  null = _joined([null, more])
   sizes = [_size(samples) for samples in tried]
   start, power = pilot[-1].stop, []
   for target in EFFECTS:
@@ -55,7 +62,9 @@ def _call(first: int, count: int, times: float) -> str:
 
 
 def _joined(parts: Sequence[Samples]) -> Samples:
-  return {name: [value for part in parts for value in part[name]] for name in parts[0]}
+  """One after the other; a part without comparisons has no samples."""
+  parts = [part for part in parts if part]
+  return {name: [value for part in parts for value in part[name]] for name in (parts[0] if parts else ())}
 
 
 def _size(samples: Samples) -> float:
