@@ -40,6 +40,8 @@ def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, list
     if "=" not in text:
       raise Refused(f"--config.{text} has no value; write --config.{text}=VALUE")
   space, unknown = parser.parse_known_args(rest)
+  if hasattr(space, "names") and not any(text.startswith("-") for text in unknown):
+    space.names, unknown = [*space.names, *unknown], []  # argparse gives up words that stand behind a flag
   if unknown:
     command = subparser(parser, getattr(space, "command", None))
     known = sorted({option for action in command._actions for option in action.option_strings})

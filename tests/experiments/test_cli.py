@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import cli
+from experiments import cli, flags
 from tests.experiments.run import CLAIM, SWEEP, assay
 from tests.train.tiny import TINY
 
@@ -216,3 +216,8 @@ def test_what_is_stored_gives_the_same_rows_and_leaves_the_report_alone(tmp_path
   report.unlink()
   assert assay(*args).returncode == 0
   assert report.exists()
+
+
+def test_words_may_stand_behind_flags():
+  space, _ = flags.parse(cli.parser(), ["ledger", "prove", "--replay", "HEAD-1", "POS"])
+  assert (space.action, space.names, space.replay) == ("prove", ["HEAD-1", "POS"], True)
