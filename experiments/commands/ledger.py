@@ -48,6 +48,9 @@ def _write(space) -> Document:
 def _check(space) -> Document:
   """Stale rows are a difference in a release; before one they are told, and that is all."""
   stale = [f"{'/'.join(key)}: {reason}" for key, reason in _stale(ledger.read(ledger.committed())).items()]
+  calibrated = calibration.read(calibration.committed())
+  if calibrated and calibration.stale(calibrated):
+    stale.append("calibration: the protocol has changed since; run `assay calibrate` and merge its workdir")
   found = _differences() + (stale if space.release else [])
   for line in found:
     print(line, file=sys.stderr)
