@@ -4,11 +4,15 @@ JAX_PLATFORMS=cuda,cpu with -m gpu runs the tests that need a GPU.
 """
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+# A job in the background, or under nohup, is started with these ignored, and so would be all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Before jax is imported, and as variables, so that subprocesses inherit them.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache" / "xla"))

@@ -24,9 +24,9 @@ def additive(q_D, k_D, numbers, head):
 
 
 def cosine(q_D, k_D, numbers, head):
-  """Henry et al. 2020: scale * factor * q.k / (|q| |k|)."""
+  """Henry et al. 2020: scale * factor * q.k / (|q| |k|); a length below .01 counts as .01."""
   product = sum(float(a) * float(b) for a, b in zip(q_D, k_D, strict=True))
-  norms = math.sqrt(sum(float(a) ** 2 for a in q_D)) * math.sqrt(sum(float(b) ** 2 for b in k_D))
+  norms = math.prod(max(math.sqrt(sum(float(a) ** 2 for a in x_D)), 0.01) for x_D in (q_D, k_D))
   return float(numbers["scale"]) * float(numbers["factor"][head]) * product / norms
 
 
