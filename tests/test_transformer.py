@@ -63,7 +63,10 @@ def test_positions_enter_once_below_the_first_layer():
   assert tables == [("position", "table")]
 
 
-LAYERED = {"shaw": ({"clip": 2}, ("key", "value")), "xl": ({"reach": 8}, ("kernel",))}  # options, each layer's own
+LAYERED = {
+  "shaw": ({"clip": 2}, ("key", "value")),
+  "xl": ({"reach": 8}, ("kernel", "content", "distance")),
+}  # options, each layer's own
 
 
 def scheme_paths(kind, **options):
@@ -73,12 +76,12 @@ def scheme_paths(kind, **options):
 
 
 def test_each_layer_has_its_own_numbers_where_the_paper_has_them():
-  """Shaw's tables and Transformer-XL's W_R; its u and v, T5's biases and a table of the input are one for all."""
+  """Shaw's tables and Transformer-XL's W_R, u and v; T5's biases and a table of the input are one for all."""
   places = ("position", "positions/0", "positions/1")
   assert scheme_paths("shaw") == {f"{place}/{name}" for place in places for name in ("key", "value")}
-  u_and_v = {"position/content", "position/distance"}
-  assert scheme_paths("xl") == {f"{place}/kernel" for place in places} | u_and_v
-  assert scheme_paths("xl", shared=True) == {"position/kernel"} | u_and_v
+  numbers = LAYERED["xl"][1]
+  assert scheme_paths("xl") == {f"{place}/{name}" for place in places for name in numbers}
+  assert scheme_paths("xl", shared=True) == {f"position/{name}" for name in numbers}
   assert scheme_paths("t5") == scheme_paths("learned", length=8) == {"position/table"}
 
 

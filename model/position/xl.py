@@ -12,9 +12,10 @@ from model.position.scheme import Position, ahead
 
 
 class Xl(Position):
-  """u and v serve all layers of a stack, as in the paper; W_R is each layer's own, or with `shared` the same in all.
+  """W_R, u and v are each layer's own, or with `shared` the same in all.
 
-  Distances beyond `reach`, before or behind, count as `reach`.
+  The paper indexes W_R by layer and writes u and v without one; the models published with it untie these, too. Distances
+  beyond `reach`, before or behind, count as `reach`.
   """
 
   cost_time = "T S D"
@@ -29,11 +30,7 @@ class Xl(Position):
     self.distance = param((heads, head_dim), "bias")
 
   def another(self, make):
-    if self.shared:
-      return self
-    other = make()
-    other.content, other.distance = self.content, self.distance
-    return other
+    return self if self.shared else make()
 
   def inside(self, q_BTKGD, k_BSKD, q_where, k_where):
     _, _, K, G, D = q_BTKGD.shape
