@@ -14,8 +14,8 @@ from model.position.scheme import Position, ahead
 class Xl(Position):
   """W_R, u and v are each layer's own, or with `shared` the same in all.
 
-  The paper indexes W_R by layer and writes u and v without one; the models published with it untie these, too. Distances
-  beyond `reach`, before or behind, count as `reach`.
+  The paper indexes W_R by layer and writes u and v without one; the models published with it untie these, too.
+  Distances beyond `reach`, before or behind, count as `reach`.
   """
 
   cost_time = "T S D"
