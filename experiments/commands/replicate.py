@@ -57,6 +57,7 @@ def _item(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 def _print(items: list[dict[str, Any]]) -> None:
   from rich.table import Table
+  from rich.text import Text
 
   from experiments import outcome
 
@@ -66,5 +67,6 @@ def _print(items: list[dict[str, Any]]) -> None:
   for item in items:
     chance = "–" if item["expected"] is None else f"{item['expected']:.2f}"
     words = item["was"]["verdict"], item["is"]["verdict"], item["answer"]
-    table.add_row(item["id"], item["tier"], *words, chance, item["is"]["reason"])
+    # As text: a cell of a test stands in brackets, which is markup elsewhere.
+    table.add_row(item["id"], item["tier"], *words, chance, Text(item["is"]["reason"]))
   outcome.show(table)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import assess, ledger, looks, replication, verdict
+from experiments.commands import replicate
 from experiments.claim import All, Equivalent, Moderated, Trial, greater
 from model.errors import Refused
 from tests.experiments.test_looks import ARMS, CLEAR, claim
@@ -127,3 +128,10 @@ def test_a_lot_is_drawn_by_its_seed():
     replication.chosen(claims, held, space(draw=10))
   with pytest.raises(Refused, match="no trained row"):
     replication.chosen([replace(CLEAR, id="MINE-X", experiment=Trial(CLEAR.experiment.study, None))], held, space())
+
+
+def test_a_cell_of_a_test_is_not_taken_for_markup(capsys):
+  told = {"verdict": "reproduced", "reason": "one > two [none]: effect 1"}
+  item = {"id": "MINE-1", "tier": "small", "was": told, "is": told, "answer": "agrees", "expected": None}
+  replicate._print([item])
+  assert "one > two [none]: effect 1" in capsys.readouterr().out
