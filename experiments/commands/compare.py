@@ -89,6 +89,7 @@ def _arm(drawn, arm: study.Arm, metric: str) -> dict[str, Any]:
 
 def _print(found: list[dict[str, Any]], items: list[dict[str, Any]], metric: str, *, fixed: bool) -> None:
   from rich.table import Table
+  from rich.text import Text
 
   table = Table(box=None)
   for name in ("arm", "lr", metric, "parameters", "MFLOP/step", "ms/step", "temporary MiB"):
@@ -100,7 +101,7 @@ def _print(found: list[dict[str, Any]], items: list[dict[str, Any]], metric: str
     rate = "–" if item["lr"] is None else f"{item['lr']:g}{note}"
     stale = f" ({item['stale']} stale)" if item["stale"] else ""
     costs = (_cell(cost.get(name), *unit) for name, unit in COSTS.items())
-    table.add_row(item["name"] + stale, rate, figures, *costs)
+    table.add_row(Text(item["name"] + stale), rate, Text(figures), *costs)
   outcome.show(table)
   for item in found:
     low, high = item["ci"]

@@ -42,12 +42,13 @@ def _print(what: str, items: list[dict[str, Any]]) -> None:
   }[what]
   from rich.console import Console
   from rich.table import Table
+  from rich.text import Text
 
   table = Table(box=None, pad_edge=False)
   for column in columns:
     table.add_column(column, no_wrap=column in ("id", "kind", "name"))
   for item in items:
-    table.add_row(*(_cell(item.get(column)) for column in columns))
+    table.add_row(*(Text(_cell(item.get(column))) for column in columns))  # brackets in a text are no markup
   Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160).print(table)
 
 

@@ -77,6 +77,7 @@ def _plan(space, named) -> tuple[dict[str, Any], int]:
 
 def _table(rows, measures):
   from rich.table import Table
+  from rich.text import Text
 
   table = Table(box=None)
   for name in ("point", "n", *measures, "not trained"):
@@ -84,7 +85,7 @@ def _table(rows, measures):
   for row in rows:
     cells = [_interval(row[measure], row["n"]) for measure in measures]
     lost = ", ".join(f"{row[status]} {status}" for status in ("diverged", "stalled", "failed", "stale") if row[status])
-    table.add_row(row["point"], str(row["n"]), *cells, lost)
+    table.add_row(Text(row["point"]), str(row["n"]), *map(Text, cells), lost)
   return table
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from experiments import assess, ledger, looks, replication, verdict
-from experiments.commands import replicate
 from experiments.claim import All, Equivalent, Moderated, Trial, greater
+from experiments.commands import replicate
 from model.errors import Refused
 from tests.experiments.test_looks import ARMS, CLEAR, claim
 
