@@ -19,7 +19,7 @@ OVERWRITTEN = {  # keys that the protocol sets for every trial, and the field of
   "eval.split": "nothing: rates are chosen on the validation split, arms are judged on the test split",
   "probes": "probes=",
 }
-SEEDS = 2**32  # a seed is below
+SEEDS = 2**31  # a seed is below: it is an int32 where it is used
 
 
 def refuse_unknown(plan: Study, names: Iterable[str], tier: str | None = None) -> None:
@@ -118,7 +118,7 @@ def _refuse_lists(plan: Study) -> None:
     if not seeds and (tuned or name == "reporting"):
       raise Refused(f"{where}{name}=() has no seed; give at least one")
     if not all(isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < SEEDS for seed in seeds):
-      raise Refused(f"{where}{name}={_shown(seeds)}; allowed: whole numbers from 0 to 2^32 - 1")
+      raise Refused(f"{where}{name}={_shown(seeds)}; allowed: whole numbers from 0 to 2^31 - 1")
     if len(set(seeds)) < len(seeds):
       raise Refused(
         f"{where}{name}={_shown(seeds)} names a seed twice, which would count one run as two; name each once"

@@ -119,6 +119,7 @@ def test_decoding_that_is_off_is_told():
     ({"reporting": ()}, "reporting=()"),
     ({"reporting": (100, 101, 100)}, "twice"),
     ({"tuning": (0, 0, 1)}, "twice"),
+    ({"reporting": (100, 2**31)}, "whole numbers from 0"),
     ({"reporting": (-1, 2)}, "whole numbers"),
     ({"reporting": (100, 2.5)}, "whole numbers"),
     ({"reporting": (100, True)}, "whole numbers"),
