@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from configs.errors import Refused
 
 SECONDS = 10.0  # what a file may take
+LIBRARY_SECONDS = 120.0  # ... while it imports a library, on a slow disk
 PATIENCE = 5  # so many times an endless loop may swallow the alarm before the process ends itself
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP")  # signals that end a command, whatever exception they do it by
 OURS = ("model", "train", "configs", "experiments")
@@ -61,6 +62,21 @@ def call(function: Callable[[], Result], path: Path | None, asked: str) -> Resul
   return found
 
 
+def importing(frame: types.FrameType | None) -> bool:
+  """Whether this frame works for the import of an installed library; a user's file may be left at any line.
+
+  An exception amid the first lines of a compiled module becomes an ImportError there or ends the process (jaxlib).
+  """
+  library = False
+  while frame is not None:
+    name = frame.f_code.co_filename
+    if library and name.startswith("<frozen importlib"):
+      return True
+    library = library or "site-packages" in name
+    frame = frame.f_back
+  return False
+
+
 @contextlib.contextmanager
 def to_stderr() -> Iterator[None]:
   """Whatever is printed meanwhile, by Python, a library or a child process, goes to stderr."""
@@ -84,10 +100,12 @@ def _within(function: Callable[[], Result], asked: str) -> Result:
   """The function's result within SECONDS, by an alarm in the main thread and by waiting for a thread elsewhere."""
   if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
     return _in_a_thread(function)
-  rung = 0
+  rung, began = 0, time.monotonic()
 
-  def ring(_number, _frame):
+  def ring(_number, frame):
     nonlocal rung
+    if importing(frame) and time.monotonic() - began < LIBRARY_SECONDS:
+      return
     rung += 1
     if rung > PATIENCE:  # a loop that catches everything
       os.write(2, f"assay: {asked}: took longer than {SECONDS:g} s; correct the file\n".encode())

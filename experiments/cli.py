@@ -128,6 +128,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return getattr(stopped, "code", 130)
 
 
+def entry() -> None:
+  """The program `assay`: one command, then its exit code."""
+  code = main()
+  if code > 128:  # ended at any moment: libraries torn down while their threads still work would crash
+    for stream in (sys.stdout, sys.stderr):
+      with contextlib.suppress(OSError, ValueError):
+        stream.flush()
+    os._exit(code)
+  sys.exit(code)
+
+
 def _answered(argv: list[str]) -> int:
   """Runs the command and turns every fault into its code."""
   space = None
@@ -191,4 +202,4 @@ def _line(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  entry()

@@ -5,13 +5,11 @@ out the same: it gets today's stamp, and the proof stands in it. What cannot be 
 rewritten.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
-import signal
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -54,7 +52,7 @@ def prove(
   Raises Refused where the history is missing.
   """
   outcome = outcome or Outcome()
-  with tempfile.TemporaryDirectory(prefix="assay-prove-") as folder, _ending_by_signal():
+  with tempfile.TemporaryDirectory(prefix="assay-prove-") as folder:
     lab = Lab(digest.root(), Path(folder), tell)
     try:
       _prove(rows, claims, lab, since, replay, outcome)
@@ -209,22 +207,3 @@ def _asked(row: Row) -> dict[str, Any]:
   return {name: row[name] for name in ("id", "tier", "seeds")} | {
     "arms": [{"name": entry["name"], "lr": entry["lr"]} for entry in row["arms"]]
   }
-
-
-@contextlib.contextmanager
-def _ending_by_signal() -> Iterator[None]:
-  """Inside, SIGTERM ends the command as SIGINT does, so that processes and folders are cleared away."""
-  from experiments.runner import Interrupted
-
-  def stop(number: int, frame) -> None:
-    raise Interrupted(number)
-
-  try:
-    before = signal.signal(signal.SIGTERM, stop)
-  except ValueError:  # not the main thread: signals are someone else's
-    yield
-    return
-  try:
-    yield
-  finally:
-    signal.signal(signal.SIGTERM, before)

@@ -4,13 +4,22 @@
 """
 
 import contextlib
+import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from types import FrameType
+
+from configs.userfile import importing
 
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
 
-Handler = Callable[[int, object], None]
+AGAIN = 0.05  # seconds after which a signal that came at a bad moment is sent again
+PATIENCE = 20.0  # seconds for which that is done; then it ends the command all the same
+
+Handler = Callable[[int, FrameType | None], None]
 
 
 class Interrupted(BaseException):
@@ -21,28 +30,67 @@ class Interrupted(BaseException):
     self.code = 128 + number
 
 
-def stop(number: int, _frame: object) -> None:
-  """The handler of a command that has nothing to save."""
-  raise Interrupted(number)
+class Stop:
+  """The handler of a command that has nothing to save: raises Interrupted, but never amid a library's import.
+
+  An exception in the midst of a compiled module's first lines becomes an ImportError there, or ends the process
+  (jaxlib); so the signal is sent again until the import is done.
+  """
+
+  def __init__(self):
+    self.first = 0.0
+
+  def __call__(self, number: int, frame: FrameType | None) -> None:
+    now = time.monotonic()
+    self.first = self.first or now
+    if not importing(frame) or now - self.first > PATIENCE:
+      raise Interrupted(number)
+    _again(number)
+
+
+def _again(number: int) -> None:
+  timer = threading.Timer(AGAIN, os.kill, (os.getpid(), number))
+  timer.daemon = True
+  timer.start()
 
 
 @contextlib.contextmanager
-def caught(handler: Handler = stop) -> Iterator[None]:
-  """Signals go to `handler` inside the block, and after it to whom they went before.
+def caught(handler: Handler | None = None) -> Iterator[None]:
+  """Signals go to `handler` (default: a Stop) inside the block, and after it to whom they went before.
 
   A hangup that was ignored (nohup) stays so. Outside the main thread nothing can be caught, and nothing changes.
   """
   if threading.current_thread() is not threading.main_thread():
     yield
     return
+  handler = Stop() if handler is None else handler
   before = {number: signal.getsignal(number) for number in _numbers()}
   try:
     for number in before:
       signal.signal(number, handler)
-    yield
+    with _none_lost():
+      yield
   finally:
     for number, previous in before.items():
       signal.signal(number, previous if previous is not None else signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def _none_lost() -> Iterator[None]:
+  """Python drops what is raised while it collects garbage or calls a finalizer; a signal is sent again then."""
+  before = sys.unraisablehook
+
+  def told(dropped) -> None:
+    if isinstance(dropped.exc_value, Interrupted):
+      _again(dropped.exc_value.code - 128)
+    else:
+      before(dropped)
+
+  sys.unraisablehook = told
+  try:
+    yield
+  finally:
+    sys.unraisablehook = before
 
 
 def _numbers() -> list[int]:

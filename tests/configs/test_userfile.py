@@ -49,6 +49,18 @@ def test_whatever_ends_a_file_is_one_line_with_its_place(read, text, said):
   assert "user_file_of_a_test" not in sys.modules
 
 
+def test_the_time_a_library_takes_to_import_is_not_the_files(read, monkeypatch, tmp_path):
+  package = tmp_path / "site-packages" / "slow_library"
+  package.mkdir(parents=True)
+  spin = "import time\nend = time.monotonic() + 1.5\nwhile time.monotonic() < end: pass\nwhole = True\n"
+  (package / "__init__.py").write_text(spin)
+  monkeypatch.syspath_prepend(str(package.parent))
+  monkeypatch.setattr(userfile, "SECONDS", 0.2)
+  assert read("import slow_library").slow_library.whole
+  with pytest.raises(Refused, match="took longer than"):
+    read("import slow_library\nwhile True: pass")
+
+
 @pytest.mark.parametrize(
   "text", ["while True: pass", "import time\ntime.sleep(60)", "try:\n  while True: pass\nexcept Exception: pass"]
 )
