@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from experiments.bench import growth, timing
-from experiments.progress import Progress
+from experiments.run.progress import Progress
 from model.errors import Refused
 
 NAIVE, DENSE = "naive", "dot"  # what times are compared with, and what compiling is compared with

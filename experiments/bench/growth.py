@@ -92,7 +92,7 @@ def top(lengths: Sequence[int]) -> list[int]:
 
 def interval(values: Sequence[float]) -> dict[str, Any]:
   """Mean and 95 % t interval over processes; one process says nothing of the spread, and gets the whole line."""
-  from experiments import stats
+  from experiments.protocol import stats
 
   low, high, method = stats.t_interval(values, LEVEL)
   return {"value": sum(values) / len(values), "ci": [low, high], "method": method, "n": len(values)}

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from experiments.bench import timing
-from experiments.checks.grid import Samples
+from experiments.claims.grid import Samples
 from model import build, initial, see
 from model.language import Inputs
 from model.vocabulary import Vocabulary

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments import stats
 from experiments.bench import timing
-from experiments.progress import Progress
+from experiments.protocol import stats
+from experiments.run.progress import Progress
 from model.errors import Refused
 
 REPEATS = 10

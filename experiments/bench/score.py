@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from experiments.checks.grid import Samples
+from experiments.claims.grid import Samples
 from model import build, initial, see
 
 REPEATS = 10  # units

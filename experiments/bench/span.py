@@ -10,7 +10,7 @@ import math
 import jax
 
 from experiments.bench import attention_growth, growth, timing
-from experiments.checks.grid import Samples
+from experiments.claims.grid import Samples
 
 REPEATS = 12  # units
 SIZE = attention_growth.Size(batch=1, heads=4, head_dim=32, rule="causal")

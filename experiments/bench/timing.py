@@ -97,7 +97,7 @@ def main(argv: list[str]) -> int:
 
 def sample(request: Mapping[str, Any]) -> Iterator[Event]:
   """Samples of a bench that belongs to a claim, request = {"run": "score.speed"}."""
-  from experiments import work
+  from experiments.worker import serve as work
 
   yield {"event": "hello", "device": machine()}
   yield {"event": "samples", "samples": work.call(request["run"], "experiments.bench")}
@@ -105,7 +105,7 @@ def sample(request: Mapping[str, Any]) -> Iterator[Event]:
 
 def machine() -> dict[str, Any]:
   """Device, clock, usable cores and load of the machine; starts jax."""
-  from experiments import stamp
+  from experiments.record import stamp
   from train import compute
 
   return stamp.device() | {"clock": clock(), "cores": compute.cores(), "load_before": load()}

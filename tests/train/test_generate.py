@@ -5,13 +5,13 @@ import pytest
 
 from configs import override
 from configs.errors import Refused as ConfigRefused
-from experiments import pack
-from experiments.cohorts import Pack
+from experiments.run.cohorts import Pack
+from experiments.worker import pack
 from model import build
 from model.errors import Refused
 from model.see import rows
 from model.vocabulary import Vocabulary
-from tests.corpora.present import HAS_CMUDICT
+from tests.train.corpora.present import HAS_CMUDICT
 from train.generate import generator, rehearse
 from train.step import ensemble
 from train.tasks.task import Task

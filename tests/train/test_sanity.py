@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import examine
-from experiments.commands import new
+from experiments.cli.commands import new
+from experiments.worker import examine
 from model import build
 from model.errors import Refused
 from model.see import Where, rows
 from model.vocabulary import Vocabulary
-from tests.corpora.present import HAS_CMUDICT
+from tests.train.corpora.present import HAS_CMUDICT
 from train import metrics, sanity
 from train.tasks.copy import Copy
 from train.tasks.previous import Previous

@@ -1,1 +1,0 @@
-"""Pure functions behind the checks, one file per group: each returns named samples."""

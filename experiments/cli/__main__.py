@@ -1,0 +1,5 @@
+"""`python -m experiments.cli` is `assay`."""
+
+from experiments.cli.cli import entry
+
+entry()

@@ -1,0 +1,207 @@
+"""`assay`: thin; every subcommand is one module of experiments/cli/commands, imported when it is asked for."""
+
+import argparse
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from configs import userfile
+from experiments.cli import flags
+from experiments.record import atomic
+from experiments.run import signals
+from model.errors import Refused
+
+PROG = "assay"
+TIERS = ("exact", "quick", "small", "long", "gpu")
+LISTS = ("claims", "mechanisms", "positions", "tasks", "configs")
+
+
+def parser() -> flags.Parser:
+  """The whole command line."""
+  top = flags.Parser(prog=PROG, description="Is that claim about attention true? Turns claims into verdicts.")
+  commands = top.add_subparsers(dest="command", metavar="command", required=True, parser_class=flags.Parser)
+
+  def add(name: str, text: str, *, config: bool = False, workdir=False, jobs=False):
+    sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    sub.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    if config:
+      sub.add_argument("--config", required=True, help="card, path.py or WORKDIR/config.json")
+    if workdir:
+      sub.add_argument("--workdir", help="where results go (default ./assay-results/...)")
+    if jobs:
+      sub.add_argument("--jobs", type=flags.positive, default=0, help="worker processes (default: one per core)")
+      sub.add_argument("--profile", default="", metavar="FOLDER", help="write a profile of the run for xprof")
+      kept = "keep results that other code made, marked stale (default: run them again)"
+      sub.add_argument("--keep_stale", "--keep-stale", action="store_true", help=kept)
+      sub.add_argument(
+        "--rerun", choices=("stale",), metavar="what", help="stale: the default, what --keep_stale turns off"
+      )
+    return sub
+
+  sub = add("list", "list claims, mechanisms, positions, tasks or configs")
+  sub.add_argument("what", choices=LISTS, metavar="what")
+  sub = add("train", "train one model and keep it", config=True, workdir=True, jobs=True)
+  sub = add("eval", "evaluate a trained model again, from its checkpoint")
+  sub.add_argument("workdir", help="the workdir of `assay train`")
+  sub.add_argument("--split", choices=("validation", "test"), metavar="split", default="test")
+  sub = add("sweep", "run a card's sweep, or axes given here", config=True, workdir=True, jobs=True)
+  sub.add_argument(
+    "--axis", nargs="+", action="extend", default=[], metavar="KEY=V1,V2", help="crossed; a value with commas as (0,1)"
+  )
+  sub.add_argument("--seeds", type=flags.seeds, default=3, help="seeds per point (default 3)")
+  sub.add_argument("--dry_run", action="store_true", help="print points, cohorts, sizes and time; run nothing")
+  sub = add("compare", "tune two or more arms alike and tell them apart", config=True, workdir=True, jobs=True)
+  sub.add_argument("arms", nargs="+", metavar="ARM", help="attention=dot, or KEY=VALUE,KEY=VALUE")
+  sub.add_argument("--delta", type=flags.real, default=0.0, help="smallest difference that matters")
+  sub.add_argument("--metric", default="auc", help="measure to compare (default auc)")
+  sub.add_argument(
+    "--better", choices=("max", "min"), metavar="way", help="which is better, where the measure has none"
+  )
+  sub.add_argument("--seeds", type=flags.seeds, default=12, help="fresh seeds per arm (default 12)")
+  lrs = "learning rates that every arm is tuned over; a single one is fixed"
+  sub.add_argument("--lrs", default="1e-3,3e-3,1e-2,3e-2", help=lrs)
+  sub = add("reproduce", "turn claims into verdicts", workdir=True, jobs=True)
+  sub.add_argument("claims", nargs="*", metavar="ID|GROUP|my_claim.py", help="default: all")
+  sub.add_argument("--tier", choices=TIERS, metavar="tier", default="quick", help="exact, quick, small, long or gpu")
+  sub.add_argument("--dry_run", action="store_true", help="print what would run; run nothing")
+  sub = add("replicate", "judge claims again with seeds never used", workdir=True, jobs=True)
+  sub.add_argument("claims", nargs="*", metavar="ID|GROUP", help="default: all that have a row from trained models")
+  sub.add_argument(
+    "--tier", choices=TIERS, metavar="tier", default="small", help="rows up to this tier (default small)"
+  )
+  sub.add_argument("--first_seed", type=flags.positive, default=500, help="tuning seeds begin here (default 500)")
+  sub.add_argument("--draw", type=flags.positive, default=None, metavar="N", help="only N of them, drawn by lot")
+  sub.add_argument("--draw_seed", type=flags.whole, default=0, help="the lot's seed (default 0)")
+  sub = add("calibrate", "try the protocol on arms of which the truth is known", workdir=True, jobs=True)
+  text = "comparisons of equal arms, and a third as many of each handicap, 334 at most (default 1000)"
+  sub.add_argument("--comparisons", type=flags.positive, default=1000, metavar="N", help=text)
+  sub = add("ledger", "merge a workdir's rows into the committed ledger, check, prove or render it")
+  sub.add_argument("action", choices=("merge", "check", "prove", "render"), metavar="action")
+  sub.add_argument("names", nargs="*", metavar="WORKDIR|ID", help="with merge: the workdir; with prove: which claims")
+  sub.add_argument("--release", action="store_true", help="with check: stale rows are an error")
+  sub.add_argument("--since", default="", metavar="COMMIT", help="with prove: the commit that made the rows")
+  sub.add_argument("--replay", action="store_true", help="with prove: where programs differ, compare a run per arm")
+  sub = add("report", "write the report of a workdir again")
+  sub.add_argument("workdir")
+  sub = add("check", "verify every file of a workdir: what is damaged, missing, foreign or left over")
+  sub.add_argument("workdir")
+  sub.add_argument("--repair", action="store_true", help="move what is damaged aside, so that it runs again")
+  sub = add("explain", "what a claim says, how it is tested and what came out")
+  sub.add_argument("id", metavar="ID")
+  sub = add("bench", "measure time and memory side by side, each in fresh processes", workdir=True)
+  sub.add_argument("name", nargs="?", metavar="NAME", help="a file of experiments/bench, or all")
+  _bench(sub)
+  add("doctor", "check this machine: versions, devices, data, cache, disk")
+  sub = add("new", "write the first file of a new mechanism, position, task or claim")
+  sub.add_argument("what", choices=("mechanism", "position", "task", "claim"), metavar="what")
+  sub.add_argument("name", metavar="NAME")
+  return top
+
+
+def _bench(sub: argparse.ArgumentParser) -> None:
+  """Flags of benches; what is not given is absent, and a bench refuses what it does not take."""
+  texts = {
+    "mechanisms": "such as dot,banded:window=256 (default: all on disk)",
+    "lengths": "such as 512,1024,2048",
+    "rule": "causal or everything",
+  }
+  for name, text in texts.items():
+    sub.add_argument(f"--{name}", default=argparse.SUPPRESS, help=text)
+  for name in ("processes", "repeats", "batch", "heads", "head_dim"):
+    sub.add_argument(f"--{name}", type=flags.positive, default=argparse.SUPPRESS, metavar="N")
+  sub.add_argument(
+    "--limit", type=flags.real, default=argparse.SUPPRESS, help="GiB of memory above which nothing is run"
+  )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs one command and returns its exit code (see the contract in README)."""
+  argv = list(sys.argv[1:] if argv is None else argv)
+  try:
+    with signals.caught():
+      return _answered(argv)
+  except (signals.Interrupted, KeyboardInterrupt) as stopped:
+    number = str(stopped) or "SIGINT"
+    print(f"assay: stopped by {number}; run the same command again to go on", file=sys.stderr)
+    return getattr(stopped, "code", 130)
+
+
+def entry() -> None:
+  """The program `assay`: one command, then its exit code."""
+  code = main()
+  if code > 128:  # ended at any moment: libraries torn down while their threads still work would crash
+    for stream in (sys.stdout, sys.stderr):
+      with contextlib.suppress(OSError, ValueError):
+        stream.flush()
+    os._exit(code)
+  sys.exit(code)
+
+
+def _answered(argv: list[str]) -> int:
+  """Runs the command and turns every fault into its code."""
+  space = None
+  try:
+    flags.shadowed()
+    space, overrides = flags.parse(parser(), argv)
+    space.argv = argv
+    return _run(space, overrides)
+  except BrokenPipeError:
+    with contextlib.suppress(OSError):
+      os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 0
+  except Exception as error:
+    return _fault(error, space)
+
+
+def _run(space, overrides: list[str]) -> int:
+  if overrides and not hasattr(space, "config"):
+    raise Refused(f"--config.{overrides[0]} means nothing to `{PROG} {space.command}`; leave it out")
+  if hasattr(space, "config"):
+    from configs import override
+
+    space.config = override.located(space.config)  # a user's file is found again from any folder
+  command = import_module(f"experiments.cli.commands.{space.command}")
+  with userfile.to_stderr() if space.json else contextlib.nullcontext():  # stdout is for the document
+    document, code = command.run(space, overrides)
+  if space.json:
+    print(atomic.canonical(document))
+  return code
+
+
+def _fault(error: Exception, space) -> int:
+  """Every way to fail: the user's mistake, the disk, or our own fault."""
+  from configs.errors import Refused as ConfigRefused
+
+  if isinstance(error, Refused | ConfigRefused):
+    print(f"assay: {_line(error)}", file=sys.stderr)
+    return 2
+  if isinstance(error, OSError) and error.filename:
+    print(f"assay: {error.filename}: {error.strerror}; free the disk or choose another --workdir=", file=sys.stderr)
+    return 2
+  where = _crash(space)
+  print(f"assay: a fault of ours: {type(error).__name__}: {_line(error)[:300]} (traceback in {where})", file=sys.stderr)
+  return 1
+
+
+def _crash(space) -> Path:
+  """Where the traceback went: WORKDIR/crash.txt, or the current folder's when no workdir was opened."""
+  given = getattr(space, "workdir", None)
+  folder = Path(given) if given and Path(given).is_dir() else Path("assay-results")
+  path = folder / "crash.txt"
+  with contextlib.suppress(OSError):
+    folder.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+      file.write(traceback.format_exc())
+  return path
+
+
+def _line(error: Exception) -> str:
+  return " ".join(str(error).split())
+
+
+if __name__ == "__main__":
+  entry()

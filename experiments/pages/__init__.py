@@ -1,0 +1,1 @@
+"""What is shown: reports, the ledger page, tables on the terminal."""

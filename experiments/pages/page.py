@@ -1,0 +1,268 @@
+"""Rows as Markdown and as terminal text: LEDGER.md, the README digest, the verdict table, one claim explained."""
+
+import re
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+
+from experiments.ledger import ledger
+from experiments.pages import numbers, verdicts
+from experiments.pages.build import environment
+from experiments.protocol import replication
+from experiments.protocol.calibration import told
+from model.errors import Refused
+
+STYLES = {
+  "reproduced": "bold green",
+  "conditional": "bold magenta",
+  "refuted": "bold red",
+  "inconclusive": "yellow",
+  "definition": "blue",
+  "untested": "dim",
+}
+RULES = {
+  "EXACT": "every value lies in the stated range",
+  "PERM": "exact sign-flip test of differences paired by seed, its interval inverted from the test",
+  "T": "Student's t of differences paired by seed, as there are too few for the exact test",
+  "TOST": "equivalence: the whole interval inside the margin, a known difference outside it in the same run",
+}
+WIDTH = 88
+UNTESTED = 12  # rows without a verdict that the terminal still lists one by one
+HEADLINES = 12  # rows that the README shows unless it names its own
+
+
+def ledger_markdown(rows: Sequence[Mapping], claims: Sequence[Mapping], calibration: Mapping | None = None) -> str:
+  """LEDGER.md: every row of every claim by group, then the claims without a verdict.
+
+  `calibration` is what `assay calibrate` found, where it was run. Nothing of `run` is shown, so that honest reruns give
+  the same page.
+  """
+  items, judged = _items(claims), [row for row in rows if row["verdict"] != "untested"]
+  names = dict.fromkeys([verdicts.group(key) for key in (*items, *sorted(row["id"] for row in judged))])
+  order = {identifier: place for place, identifier in enumerate(items)}
+  judged.sort(key=lambda row: (order.get(row["id"], len(order)), row["id"], verdicts.tier(row), str(row.get("device"))))
+  groups = []
+  for name in names:
+    lines = [_line(row, items.get(row["id"], {})) for row in judged if verdicts.group(row["id"]) == name]
+    title = f"{name}: {verdicts.GROUPS[name]}" if name in verdicts.GROUPS else name
+    groups += [{"title": title, "lines": lines}] if lines else []
+  counts = _counts(rows, items)
+  published = [entry for item in items.values() for entry in item.get("literature", ())]
+  template = environment(escape=False).get_template("ledger.md.j2")
+  text = template.render(
+    total=sum(counts.values()),
+    summary=_summary(counts),
+    counts=list(counts.items()),
+    signs=verdicts.SIGNS,
+    meanings=verdicts.MEANINGS,
+    groups=groups,
+    untested=_untested(rows, items),
+    calibration=[numbers.plain(text) for text in told(calibration)] if calibration else [],
+    replicated=_replicated(judged),
+    published=len(published),
+    looked_up=sum(bool(entry["checked"]) for entry in published),
+  )
+  return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def readme_digest(rows: Sequence[Mapping], claims: Sequence[Mapping], headlines: Sequence[str] = ()) -> str:
+  """The README's block: how many claims came out how, and a table of `headlines` (ids; else the first telling rows)."""
+  items, best = _items(claims), verdicts.per_claim(rows)
+  counts = _counts(rows, items)
+  chosen = [best[key] for key in headlines if key in best] if headlines else _telling(best, items)
+  judged = sum(count for verdict, count in counts.items() if verdict != "untested")
+  return (
+    environment(escape=False)
+    .get_template("digest.md.j2")
+    .render(
+      judged=judged,
+      total=sum(counts.values()),
+      summary=_summary(counts),
+      lines=[_line(row, items.get(row["id"], {}), _short) for row in chosen],
+    )
+    .strip()
+  )
+
+
+def replace_digest(readme_text: str, block: str) -> str:
+  """The README with `block` between the ledger's marks; doing it twice changes nothing."""
+  if any(readme_text.count(mark) != 1 for mark in ledger.MARKS):
+    begin, end = ledger.MARKS
+    raise Refused(f"README.md has no single place for the digest; allowed: one line {begin} and one {end} after it")
+  return ledger.with_digest(readme_text, block)
+
+
+def table(rows: Sequence[Mapping]):
+  """A rich table of rows: claim, verdict, effect with its interval, reason; many without a verdict are only counted."""
+  from rich.box import SIMPLE_HEAD
+  from rich.table import Table
+  from rich.text import Text
+
+  made = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+  made.add_column("claim", no_wrap=True)
+  made.add_column("verdict", no_wrap=True)
+  made.add_column("effect [95 % interval]", overflow="fold")
+  made.add_column("reason", overflow="fold", ratio=1)
+  untested = [row for row in rows if row["verdict"] == "untested"]
+  fold = len(untested) > UNTESTED
+  for row in rows:
+    word = row["verdict"]
+    if fold and word == "untested":
+      continue
+    mark = Text(f"{verdicts.SIGNS.get(word, '·')} {word}", style=STYLES.get(word, ""))
+    mark.append(" stale" if row.get("stale") else "", style="yellow")
+    effects = "\n".join(filter(None, (_named(test) for test in verdicts.shown(row)))) or numbers.NONE
+    chance = replication.expected(row)
+    mark.append("" if chance is None else f"\nagain: {chance:.2f}", style="dim")
+    made.add_row(Text(row["id"]), mark, Text(effects), Text(numbers.plain(row.get("reason") or "")))
+  if fold:
+    made.caption = f"{len(untested)} more claims have no verdict at this tier; `assay explain ID` says what each needs"
+  return made
+
+
+def explain(claim: Mapping, *rows: Mapping | None, level: float | None = None) -> str:
+  """`assay explain ID`: what the document states, how it is tested and the verdict of each of its rows.
+
+  `claim` is an item of `assay list claims`; `level` is the one-sided level of its test, else the rows' own is shown.
+  """
+  found = [row for row in rows if row and row["verdict"] != "untested"]
+  title = verdicts.GROUPS.get(claim["group"], "")
+  lines = [f"{claim['id']}: {title}" if title else claim["id"], ""]
+  lines += [f"The document states ({claim['document']}; {claim['place']})", *_wrapped(claim["statement"]), ""]
+  lines += ["How it is tested", *_method(claim, found, level)]
+  lines += [line for text in verdicts.literature(claim) for line in _field("published", text)]
+  if claim.get("note"):
+    lines += ["", *_wrapped(claim["note"])]
+  for row in found:
+    lines += ["", *_found(row)]
+  lines += [] if found else ["", "No verdict yet."]
+  return "\n".join(lines) + "\n"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Parts
+
+
+def _items(claims: Sequence[Mapping]) -> dict[str, Mapping]:
+  return {item["id"]: item for item in claims}
+
+
+def _counts(rows: Sequence[Mapping], items: Mapping) -> dict[str, int]:
+  """Claims per verdict, one row each; a claim without a row is untested."""
+  best = verdicts.per_claim(rows)
+  return verdicts.counts([best.get(key, {}) for key in dict.fromkeys((*items, *best))])
+
+
+def _replicated(rows: Sequence[Mapping]) -> str:
+  """`19 agrees, 1 open`: the answers of all replications of these rows; "" without any."""
+  answers = [replication.agreement(row, one) for row in rows for one in row.get("replications") or ()]
+  return ", ".join(f"{answers.count(answer)} {answer}" for answer in replication.ANSWERS if answer in answers)
+
+
+def _summary(counts: Mapping[str, int]) -> str:
+  return ", ".join(f"{count} {verdict}" for verdict, count in counts.items()) or "none"
+
+
+def _untested(rows: Sequence[Mapping], items: Mapping) -> list[dict]:
+  best = verdicts.per_claim(rows)
+  waiting = [
+    key for key in dict.fromkeys((*items, *best)) if best.get(key, {}).get("verdict", "untested") == "untested"
+  ]
+  return [
+    {
+      "id": key,
+      "place": _safe(items.get(key, {}).get("place", "")),
+      "statement": _safe(items.get(key, {}).get("statement", "")),
+      "needs": _safe(items.get(key, {}).get("evidence", "")),
+    }
+    for key in waiting
+  ]
+
+
+def _telling(best: Mapping[str, Mapping], items: Mapping) -> list[Mapping]:
+  """Empirical rows with a clear verdict, at most two of a group, in the catalog's order."""
+  found: list[Mapping] = []
+  for key in dict.fromkeys((*items, *best)):
+    row = best.get(key, {})
+    clear = row.get("nature") == "empirical" and row.get("verdict") in ("reproduced", "conditional", "refuted")
+    if clear and sum(verdicts.group(other["id"]) == verdicts.group(key) for other in found) < 2:
+      found.append(row)
+  return found[:HEADLINES]
+
+
+def _line(row: Mapping, claim: Mapping, say: Callable[[Mapping], str] | None = None) -> dict:
+  verdict = f"{verdicts.SIGNS.get(row['verdict'], '·')} {row['verdict']}" + (", stale" if row.get("stale") else "")
+  verdict += "".join(f"<br>{_safe(text)}" for text in (row.get("condition"), *verdicts.again(row)) if text)
+  return {
+    "id": row["id"],
+    "place": _safe(claim.get("place", "")),
+    "statement": _safe(claim.get("statement", "")),
+    "verdict": verdict,
+    "figures": "<br>".join(_safe((say or _sentence)(test)) for test in verdicts.shown(row)) or numbers.NONE,
+    "where": f"{row.get('tier')}, {row.get('device')}",
+    "published": "<br>".join(_safe(text) for text in verdicts.literature(claim)),
+  }
+
+
+def _safe(text: str) -> str:
+  """Text for a Markdown table cell: nothing in it is markup."""
+  text = numbers.plain(text).replace("&", "&amp;").replace("<", "&lt;").replace("](", "]\\(")
+  return re.sub(r"([\\|*`])", r"\\\1", text)
+
+
+def _named(test: Mapping) -> str:
+  return f"{test['cell']}: {verdicts.figures(test)}" if test.get("cell") else verdicts.figures(test)
+
+
+def _short(test: Mapping) -> str:
+  return _named(test) + (f", needed {verdicts.needed(test)}" if verdicts.needed(test) else "")
+
+
+def _sentence(test: Mapping) -> str:
+  """`0.590 [0.550, 0.620], needed > 0.1, n 12, p 0.0002 at level 0.0029`."""
+  parts = [_short(test), f"n {test.get('n')}", *(["Student's t"] if test.get("rule") == "T" else [])]
+  if test.get("p") is not None:
+    parts.append(f"p {numbers.short(test['p'])} at level {numbers.short(test.get('alpha'))}")
+  return ", ".join(parts)
+
+
+def _wrapped(text: str, indent: str = "  ") -> list[str]:
+  return textwrap.wrap(numbers.plain(text), WIDTH, initial_indent=indent, subsequent_indent=indent) or [indent.rstrip()]
+
+
+def _field(name: str, text: str) -> list[str]:
+  return textwrap.wrap(numbers.plain(text), WIDTH, initial_indent=f"  {name:<12}", subsequent_indent=" " * 14)
+
+
+def _method(claim: Mapping, rows: Sequence[Mapping], level: float | None) -> list[str]:
+  rule = claim.get("rule") or ""
+  meaning = "; ".join(text for code, text in RULES.items() if code in re.findall("[A-Z]+", rule))
+  minimum = claim.get("minimum_effect")
+  if level is None:
+    level = next((test["alpha"] for row in rows for test in row.get("tests") or () if test.get("alpha")), None)
+  card = f", card {claim['config']}" if claim.get("config") else ""
+  fields = [
+    ("evidence", f"{claim['evidence']} ({claim['nature']}){card}"),
+    ("tiers", ", ".join(claim.get("tiers") or ()) or "none yet"),
+    ("measure", claim.get("measure")),
+    ("rule", f"{rule}: {meaning}" if meaning else rule),
+    ("minimum", "" if minimum is None else f"{numbers.short(minimum)}, stated beforehand"),
+    ("level", "" if level is None or rule == "EXACT" else f"{numbers.short(level)}, one-sided"),
+    ("against", ", ".join(claim.get("contradicts") or ())),
+  ]
+  return [line for name, text in fields if text for line in _field(name, text)]
+
+
+def _found(row: Mapping) -> list[str]:
+  stale = ", stale: its code has changed since" if row.get("stale") else ""
+  lines = [f"Verdict: {row['verdict']} ({row.get('tier')}, {row.get('device')}{stale})"]
+  lines += _wrapped(row["condition"]) if row.get("condition") else []
+  lines += _wrapped(row["reason"]) if row.get("reason") else []
+  lines += [line for text in verdicts.again(row) for line in _field("again", text)]
+  for test in row.get("tests") or ():
+    lines += _field("test", f"{test['name']}: {_sentence(test)}; {'passed' if test.get('passed') else 'not passed'}")
+  for arm in row.get("arms") or ():
+    figures = numbers.effect(arm.get("mean"), arm.get("ci"))
+    lost = "".join(f", {arm[status]} {status}" for status in ("diverged", "stalled") if arm.get(status))
+    rate = f", rate {numbers.short(arm['lr'])}" if arm.get("lr") is not None else ""
+    lines += _field("arm", f"{arm.get('name')}: {figures}, n {arm.get('n')}{rate}{lost}")
+  return lines + (_field("seeds", verdicts.seeds(row)) if verdicts.seeds(row) else [])

@@ -1,0 +1,76 @@
+"""What a proof by programs does not see: code that runs on the host, compared function by function by its syntax tree.
+
+A file under model/, the step, the optimizer and the state leave all they do in programs, and in numbers that are
+compared. A task without a judge as well: its batches are drawn inside of programs, its data are compared byte by byte.
+All other code of a trial must read as before: the loop, the summary of a curve, a judge, a probe.
+"""
+
+import ast
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from experiments.record import moved, sources
+
+SEEN = re.compile(r"model/.*|train/(step|optim|state|mesh)\.py|experiments/worker/brief\.py")
+TASKS = re.compile(r"train/(tasks|corpora)/.*|train/(chance|generate)\.py")  # their host code serves judges alone
+TRACED = {"train/metrics.py": ("cross_entropy", "score")}  # called inside of programs and nowhere else
+ALWAYS = {
+  "experiments/worker/pack.py": ("_result", "subject")
+}  # where it stood before measured.py, which every digest covers
+
+Units = dict[str, str]
+
+
+def units(content: bytes | None, path: str) -> Units:
+  """Name -> syntax tree as text, for every function and method of a file, for the rest of each class and of the file.
+
+  {} for no file. Comments, docstrings, formatting and the order of imports do not count.
+  """
+  found: Units = {}
+  rest: list[ast.stmt] = []
+  tree = _Names().visit(ast.parse(content or b"", filename=path))
+  imports = sorted((node for node in tree.body if isinstance(node, ast.Import)), key=ast.unparse)
+  for node in (*imports, *(node for node in tree.body if not isinstance(node, ast.Import))):
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+      found[node.name] = sources.dump(node, []) + found.get(node.name, "")
+    elif isinstance(node, ast.ClassDef):
+      methods = [item for item in node.body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)]
+      for method in methods:
+        name = f"{node.name}.{method.name}"
+        found[name] = sources.dump(method, []) + found.get(name, "")
+      node.body = [item for item in node.body if item not in methods]
+      found[node.name] = sources.dump(node, [])
+    else:
+      rest.append(node)
+  return found | {"top level": sources.dump(rest, [])}
+
+
+class _Names(ast.NodeTransformer):
+  """Imports, one name a statement, by what is imported and what it is called: a module that has moved is the same."""
+
+  def visit_Import(self, node):
+    return [ast.Import([ast.alias(moved.now(name.name), name.asname)]) for name in node.names]
+
+  def visit_ImportFrom(self, node):
+    if node.level or not node.module:
+      return node
+    pairs = sorted((moved.now(f"{node.module}.{name.name}"), name.asname or name.name) for name in node.names)
+    return [ast.Import([ast.alias(*pair)]) for pair in pairs]
+
+
+def changed(old: bytes | None, new: bytes | None, path: str) -> list[str]:
+  """Names of what differs between two states of a file; a unit that only one of them has differs too."""
+  one, other = units(old, path), units(new, path)
+  return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
+def unseen(path: str, names: list[str], config: Mapping[str, Any]) -> list[str]:
+  """Those of a file's changed functions that a proof by programs does not cover for a trial of this config."""
+  if SEEN.fullmatch(path):
+    return []
+  if TASKS.fullmatch(path):
+    return [name for name in names if not name.endswith(".sample")] if config["eval"]["judge"] else []
+  if path in ALWAYS:
+    return [name for name in names if name in ALWAYS[path]]
+  return [name for name in names if name not in TRACED.get(path, ())]

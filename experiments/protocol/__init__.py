@@ -1,0 +1,1 @@
+"""From a claim to a verdict: studies, looks, statistics, decisions, replication, calibration."""

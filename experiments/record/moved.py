@@ -1,0 +1,64 @@
+"""What our modules were called before, so that older trees and rows can be held against today's.
+
+This file imports nothing: a script that answers for an old tree loads it by its path.
+"""
+
+ROOMS = {
+  "protocol": "claim claim_files study reproduce assess verdict stats looks sequential replication compare sweep"
+  " measures scales today calibrate calibration integrity calls",
+  "run": "cohorts runner turns store progress signals",
+  "worker": "pack memory brief measured readings examine",
+  "record": "digest sources stamp corpora declared atomic",
+  "proof": "prove trees made history hosts lowering differences",
+  "ledger": "ledger",
+  "pages": "outcome",
+  "cli": "cli flags",
+}
+CHECKS = ("add", "ctx", "ffn", "head", "mech", "norm", "pos", "qk", "res", "rnn", "scale")
+
+MOVED = {  # today's name: the one before it
+  **{f"experiments.{room}.{name}": f"experiments.{name}" for room, names in ROOMS.items() for name in names.split()},
+  **{f"experiments.claims.{group}.checks": f"experiments.checks.{group}" for group in CHECKS},
+  "experiments.claims.mech.checks_model": "experiments.checks.mech_model",
+  "experiments.claims.mech.checks_sight": "experiments.checks.mech_sight",
+  "experiments.claims.grid": "experiments.checks.grid",
+  "experiments.claims.known_arms": "experiments.checks.known_arms",
+  "experiments.worker.main": "experiments.worker",
+  "experiments.worker.serve": "experiments.work",
+  "experiments.pages.items": "experiments.cards",
+  "experiments.protocol.catalog": "experiments.claims.catalog",
+}
+SINCE = {before: now for now, before in MOVED.items()}
+
+
+def before(module: str) -> str:
+  """What a module of today was called; its name where it was called so before."""
+  return MOVED.get(module, module)
+
+
+def now(name: str) -> str:
+  """Today's name of a module, or of something in it, that an older file imports."""
+  head, tail = name, ""
+  while head:
+    if head in MOVED:  # first: a folder of today may be called as a file was
+      return name
+    if head in SINCE:
+      return SINCE[head] + tail
+    head, _, last = head.rpartition(".")
+    tail = f".{last}{tail}"
+  return name
+
+
+def path_before(path: str) -> str:
+  """Where a file of today lay."""
+  return _path(MOVED, path)
+
+
+def path_now(path: str) -> str:
+  """Where a file of an older tree lies today."""
+  return _path(SINCE, path)
+
+
+def _path(table: dict[str, str], path: str) -> str:
+  module = path.removesuffix(".py").replace("/", ".")
+  return f"{table[module].replace('.', '/')}.py" if path.endswith(".py") and module in table else path

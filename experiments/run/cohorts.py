@@ -1,0 +1,178 @@
+"""Points that differ only in member keys share one compile; keys and digests of trials.
+
+A point is a resolved config (plain JSON). Its trial key is the hash of the config and of the data it reads.
+"""
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from configs import dials, slots
+from experiments.record import corpora
+
+# Run-time numbers of a run whatever it is built of; all else is compiled into the cohort, but for the dials that the
+# classes in the slots of the model hold (configs/dials.py).
+MEMBER_KEYS = (
+  "seed",
+  "optim.lr",
+  "optim.weight_decay",
+  "optim.label_smoothing",
+  "optim.schedule.kind",
+  "optim.schedule.warmup",
+  "optim.schedule.rate",
+  "model.init.kind",
+  "model.init.qk",
+  "model.init.gain",
+  "model.init.qk_gain",
+  "model.init.out_gain",
+  "eval.split",
+  "eval.judge",
+  "probes",
+)
+NOT_IDENTITY = ("name", "workdir", "mesh", "logging")  # never part of a trial's key
+# Options that were added later: at the value that means "as before" they are left out, so that what was stored before
+# keeps its keys. "model.wiring.eps" is a key of every config; "model.attention:sigmoid.length" belongs to one kind.
+LATER: dict[str, Any] = {
+  "model.wiring.eps": 1e-6,
+  "model.attention:sigmoid.length": 0,
+  "model.position:xl.shared": True,
+  "model.position:shaw.shared": True,
+}
+
+
+class Pack(NamedTuple):
+  """Members of one cohort that train together: trial keys and their configs, in the same order."""
+
+  cohort: str
+  keys: tuple[str, ...]
+  configs: tuple[Mapping[str, Any], ...]
+
+  @property
+  def key(self) -> str:
+    """Names the pack's folder of checkpoints."""
+    return digest({"cohort": self.cohort, "members": list(self.keys)})[:16]
+
+
+def canonical(value: Any) -> str:
+  """The canonical JSON text that keys are hashed from."""
+  return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def digest(value: Any) -> str:
+  """sha256 of the canonical JSON, hexadecimal."""
+  return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def trial_key(config: Mapping[str, Any], data_sha256: Mapping[str, str]) -> str:
+  """16 hex digits that name a trial."""
+  return digest({"config": identity(config), "data": dict(data_sha256)})[:16]
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+  """What of a config tells two trials apart: neither names and folders, nor how a user wrote the path of a file."""
+  kept = {name: value for name, value in config.items() if name not in NOT_IDENTITY}
+  for slot in ("model", *slots.SLOTS):
+    kept = _with(kept, f"{slot}.kind", _absolute)
+  kept = _with(kept, "task", _absolute_options)
+  return without(kept, [path for path, value in LATER.items() if _stands_at(config, path, value)])
+
+
+def cohort_key(config: Mapping[str, Any]) -> str:
+  """16 hex digits shared by all points that one compiled program serves."""
+  rest = without(identity(config), member_keys(config))
+  if not _own_model(config):
+    rest["model"] = rest["model"] | {"dropout": config["model"]["dropout"] > 0}  # the rate is a dial of ours
+  return digest(rest)[:16]
+
+
+def member_keys(config: Mapping[str, Any]) -> tuple[str, ...]:
+  """The keys of this config that are run-time numbers, dials of the classes in its slots included.
+
+  A model class of the user's gets all of `model` and may build upon any of it: there nothing of it is run-time.
+  """
+  if _own_model(config):
+    return tuple(key for key in MEMBER_KEYS if not key.startswith("model."))
+  kinds = ((slot, family, _at(config, f"{slot}.kind")) for slot, family in slots.SLOTS.items() if family != "tasks")
+  held = (f"{slot}.{name}" for slot, family, kind in kinds if kind for name in sorted(dials.of(family, kind)))
+  return (*MEMBER_KEYS, *held)
+
+
+def without(config: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
+  """A copy without these keys, and without the sections that they leave empty."""
+  rest = dict(config)
+  for path in paths:
+    section, _, below = path.partition(".")
+    name = section.partition(":")[0]
+    if not below:
+      rest.pop(name, None)
+    elif isinstance(rest.get(name), Mapping):
+      rest[name] = without(rest[name], [below])
+      if not rest[name]:
+        del rest[name]
+  return rest
+
+
+def _own_model(config: Mapping[str, Any]) -> bool:
+  return ":" in config["model"]["kind"]
+
+
+def _stands_at(config: Mapping[str, Any], path: str, value: Any) -> bool:
+  """Whether the config has this value there, and the kind that the path names."""
+  node: Any = config
+  for part in path.split("."):
+    name, _, kind = part.partition(":")
+    if not isinstance(node, Mapping) or name not in node:
+      return False
+    node = node[name]
+    if kind and not (isinstance(node, Mapping) and node.get("kind") == kind):
+      return False
+  return canonical(node) == canonical(value)
+
+
+def _at(config: Mapping[str, Any], path: str) -> Any:
+  for name in path.split("."):
+    config = config.get(name, {})
+  return config or None
+
+
+def _with(config: Mapping[str, Any], path: str, change) -> dict[str, Any]:
+  """A copy in which the value at `path`, where there is one, is changed."""
+  name, _, below = path.partition(".")
+  if name not in config:
+    return dict(config)
+  return {**config, name: _with(config[name], below, change) if below else change(config[name])}
+
+
+def _absolute(kind: Any) -> Any:
+  """The kind "mine.py:Mine" by the absolute path of its file; any other as it is."""
+  return _resolved(kind, Path.cwd()) if isinstance(kind, str) and ":" in kind else kind
+
+
+def _absolute_options(task: Mapping[str, Any]) -> dict[str, Any]:
+  """A task's options with the absolute paths of the files that they name."""
+  return {name: str(path) if (path := corpora.named(value)) else value for name, value in task.items()}
+
+
+@functools.lru_cache(maxsize=256)
+def _resolved(kind: str, folder: Path) -> str:
+  file, _, name = kind.rpartition(":")
+  return f"{(folder / Path(file).expanduser()).resolve()}:{name}"
+
+
+def packs(points: Mapping[str, Mapping[str, Any]], width: int) -> list[Pack]:
+  """Groups trials (key -> config) into packs of at most `width` members, cohorts in order of appearance."""
+  cohorts: dict[str, list[str]] = {}
+  for key, config in points.items():
+    cohorts.setdefault(cohort_key(config), []).append(key)
+  return [
+    Pack(cohort, tuple(chunk), tuple(points[key] for key in chunk))
+    for cohort, keys in cohorts.items()
+    for chunk in _chunks(keys, width)
+  ]
+
+
+def _chunks(items: Sequence[str], width: int) -> list[Sequence[str]]:
+  return [items[i : i + width] for i in range(0, len(items), width)]

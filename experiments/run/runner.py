@@ -1,0 +1,362 @@
+"""Runs trials, checks and benches on worker processes; what is stored is skipped, what fails is recorded.
+
+The parent never imports jax: it hands packs to workers (one per core on CPU) and keeps the score.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.record import stamp
+from experiments.run.cohorts import Pack, packs
+from experiments.run.progress import Progress
+from experiments.run.signals import Interrupted, caught
+from experiments.run.store import Store
+from experiments.run.turns import Turns
+from model.errors import Refused
+
+VMAP_WIDTH = 16  # members per pack on an accelerator; on CPU members run one by one
+CALL_STEPS = {"experiments.claims": 300, "experiments.bench": 3000}  # what a call counts for in the progress shown
+
+TRIES = 3  # of a request whose worker is lost, before that is recorded
+
+Keep = Callable[[str, dict[str, list[float]]], None]  # what is done with a function's name and samples
+
+
+@dataclasses.dataclass
+class Options:
+  """How to run: number of workers (0 = one per core), whether final checkpoints stay, a folder for profiles, and
+  whether results that other code made are kept, marked stale, or (the default) run again.
+  """
+
+  jobs: int = 0
+  keep: bool = False
+  profile: str = ""
+  keep_stale: bool = False
+
+
+class Worker:
+  """One worker process and the thread that listens to it."""
+
+  def __init__(self, root: Path, core: int, options: Options, inbox: queue.SimpleQueue):
+    keep = "keep" if options.keep else "drop"
+    command = [sys.executable, "-m", "experiments.worker.main", str(root), str(core), keep, options.profile]
+    pipe = subprocess.PIPE
+    self.process = subprocess.Popen(
+      command, text=True, bufsize=1, start_new_session=True, stdin=pipe, stdout=pipe, stderr=pipe
+    )
+    self.request: dict[str, Any] | None = None
+    self.noise: collections.deque[str] = collections.deque(maxlen=20)
+    threading.Thread(target=self._listen, args=(inbox,), daemon=True).start()
+    threading.Thread(target=self._drain, daemon=True).start()
+
+  def _listen(self, inbox: queue.SimpleQueue) -> None:
+    assert self.process.stdout is not None
+    with self.process.stdout as said:
+      for line in said:
+        with contextlib.suppress(json.JSONDecodeError):  # torn off: its worker is lost, which is told next
+          inbox.put((self, json.loads(line)))
+    inbox.put((self, {"event": "ended", "code": self.process.wait()}))
+
+  def _drain(self) -> None:
+    assert self.process.stderr is not None
+    with self.process.stderr as noise:
+      self.noise.extend(noise)
+
+  def send(self, request: dict[str, Any]) -> None:
+    self.request = request
+    assert self.process.stdin is not None
+    try:
+      self.process.stdin.write(json.dumps(request) + "\n")
+    except BrokenPipeError:
+      return  # its end arrives as an event, with the request still open
+
+  def close(self) -> None:
+    if self.process.stdin and not self.process.stdin.closed:
+      with contextlib.suppress(BrokenPipeError):  # what it did not read is of no use to it any more
+        self.process.stdin.close()
+
+
+class Runner:
+  """Keeps workers between batches of work, so that what they compiled is used again. Use as a context manager."""
+
+  def __init__(self, store: Store, options: Options, progress: Progress):
+    self.store, self.options, self.progress = store, options, progress
+    self.workers: list[Worker] = []
+    self.inbox: queue.SimpleQueue = queue.SimpleQueue()  # the one that a signal's handler may write to
+    self.turns = Turns()
+    self.backend: dict[str, Any] = {}
+    self.signal: int = 0
+    self.statuses: dict[str, str] = {}
+    self.ran: set[str] = set()
+    self.stale: set[str] = set()  # trials that other code made: kept with keep_stale, else run again
+    self.crashes: dict[tuple[str, str], str] = {}  # by cohort and cause: the trial that failed first
+    self.stopped: dict[str, str] = {}  # by cohort: why the rest of it does not run
+    self._caught = contextlib.ExitStack()
+
+  def __enter__(self) -> "Runner":
+    self._caught.enter_context(caught(self._on_signal))
+    return self
+
+  def __exit__(self, kind, *exc) -> None:
+    with self._caught:
+      for worker in self.workers:
+        worker.close()
+        if (kind is not None and not self.signal) or (self.signal and not worker.request):
+          worker.process.kill()  # nothing to wait for: what was not finished is made again
+      for worker in self.workers:
+        try:
+          worker.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+          worker.process.kill()
+    stamp.forget()
+    if self.signal and kind is None:  # it came when all was done
+      raise Interrupted(self.signal)
+
+  def _on_signal(self, number: int, _frame) -> None:
+    if self.signal:  # asked twice: do not wait for the save
+      for worker in self.workers:
+        worker.process.kill()
+      raise Interrupted(number)
+    self.signal = number
+    for worker in self.workers:
+      worker.process.send_signal(signal.SIGTERM)
+    self.inbox.put((None, {"event": "signal"}))
+
+  def trials(self, points: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Results of these trials (key -> resolved config), running those that are not stored.
+
+    What other code or data made is run again, or kept with "stale": True; either way it is told.
+    """
+    stored = self._stored(points)
+    if damage := self.store.heal():
+      self.progress.warn(damage)
+    missing = {key: config for key, config in points.items() if key not in stored}
+    if missing:
+      codes = {
+        key: stamp.code(config)["code_sha256"] for key, config in missing.items()
+      }  # before any worker imports it
+      self._start(len(missing))
+      requests = [self._request(pack, codes) for pack in packs(missing, self._width())]
+      self.progress.plan(sum(config["train"]["steps"] for config in missing.values()))
+      self._work(requests)
+      self.ran |= set(missing)
+    results = {key: stored[key] if key in stored else self.store.record(key) for key in points}
+    self.statuses |= {key: result["status"] for key, result in results.items()}
+    return results
+
+  def expect(self, steps: int) -> None:
+    """Says how many training steps will be asked for later, so that the time left counts them."""
+    self.progress.expect(steps)
+
+  @property
+  def counts(self) -> dict[str, int]:
+    """Trials of this command by what became of them, each counted once."""
+    found = list(self.statuses.values())
+    counted = {status: found.count(status) for status in ("diverged", "stalled", "failed")}
+    return {"planned": len(found), "stored": len(found) - len(self.ran), "ran": len(self.ran), **counted}
+
+  def calls(self, names: list[tuple[str, str]], keep: Keep) -> None:
+    """Runs functions (prefix, name) such as ("experiments.claims", "mech.checks.shape"); failures raise RuntimeError.
+
+    `keep` gets a function's name and samples as soon as it has ended, so that nothing is lost by what comes later.
+    """
+    if names:
+      self._start(len(names))
+      self.progress.plan(sum(CALL_STEPS[prefix] for prefix, _ in names))
+      self._work([{"kind": "call", "prefix": prefix, "name": name} for prefix, name in names], keep)
+
+  def _stored(self, points: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The stored results that stand, by key."""
+    found = {key: result for key in points if (result := self.store.result(key)) is not None}
+    changes = {key: names for key, result in found.items() if (names := stamp.changed(points[key], result))}
+    if not changes:
+      return found
+    if new := {key: names for key, names in changes.items() if key not in self.stale}:
+      self.progress.warn(_told(new, self.options.keep_stale))
+    self.stale |= changes.keys()
+    if self.options.keep_stale:
+      return {key: result | {"stale": True} if key in changes else result for key, result in found.items()}
+    return {key: result for key, result in found.items() if key not in changes}
+
+  def _width(self) -> int:
+    return 1 if self.backend["device"] == "cpu" else VMAP_WIDTH
+
+  def _request(self, pack: Pack, codes: Mapping[str, str]) -> dict[str, Any]:
+    members = {"keys": list(pack.keys), "configs": list(pack.configs), "code": [codes[key] for key in pack.keys]}
+    return {"kind": "pack", "cohort": pack.cohort, **members}
+
+  def _start(self, tasks: int) -> None:
+    """Starts workers up to the number of jobs; the first one tells which device there is."""
+    if not self.backend:
+      event = self._first_word()
+      self.backend = {name: event[name] for name in ("device", "device_name")}
+      self.turns.device = self.backend["device"]
+    jobs = min(self._jobs(), tasks)
+    while len(self.workers) < jobs:
+      self._hire()
+
+  def _hire(self) -> Worker:
+    """One more worker; a signal that came while it was made reaches it too."""
+    worker = Worker(self.store.root, self._core(len(self.workers)), self.options, self.inbox)
+    self.workers.append(worker)
+    if self.signal:
+      worker.process.send_signal(signal.SIGTERM)
+    return worker
+
+  def _first_word(self) -> dict[str, Any]:
+    """What the first worker says of its device; one that is lost before is replaced, twice."""
+    for attempt in range(1, TRIES + 1):
+      hired = self._hire()
+      worker, event = self.inbox.get()
+      while worker is not hired and not self.signal:  # an echo of one that is gone
+        worker, event = self.inbox.get()
+      if self.signal:
+        raise Interrupted(self.signal)
+      if event["event"] == "hello":
+        return event
+      if event["event"] == "refused":
+        raise Refused(event["message"])
+      hired.close()
+      self.workers.remove(hired)
+      if attempt < TRIES:
+        self.progress.warn(f"a worker did not start ({_ending(event['code'])}); another one is tried")
+    raise RuntimeError(
+      f"no worker starts, {TRIES} were tried: {' '.join(hired.noise)[-500:] or _ending(event['code'])}"
+    )
+
+  def _jobs(self) -> int:
+    if self.options.jobs:
+      return self.options.jobs
+    return len(_cores()) if self.backend["device"] == "cpu" else 1
+
+  def _core(self, index: int) -> int:
+    cores = _cores()
+    jobs = self.options.jobs or len(cores)
+    return cores[index % len(cores)] if 1 < jobs <= len(cores) else -1
+
+  def _work(self, requests: list[dict[str, Any]], keep: Keep = lambda name, samples: None) -> None:
+    """Serves all requests."""
+    self.turns.add(requests)
+    for cohort in self.stopped:
+      self._give_up(cohort)
+    for worker in self.workers:
+      self._next(worker)
+    while any(worker.request for worker in self.workers):
+      worker, event = self.inbox.get()
+      if worker is not None and worker in self.workers:
+        self._handle(worker, event, keep)
+    if self.signal:
+      raise Interrupted(self.signal)
+
+  def _handle(self, worker: Worker, event: dict[str, Any], keep: Keep) -> None:
+    kind = event["event"]
+    if kind == "step":
+      self.progress.step(tuple(event["keys"]), event["step"])
+    elif kind == "compiling":
+      self.progress.note(f"compiling {event['cohort'][:8]}")
+    elif kind == "warning":
+      self.progress.warn(event["text"])
+    elif kind == "refused":
+      raise Refused(event["message"])
+    elif kind == "call_failed":
+      raise RuntimeError(f"{event['name']}: {event['cause']}")
+    elif kind == "called":
+      keep(event["name"], event["samples"])
+      self.progress.advance(CALL_STEPS[worker.request["prefix"]] if worker.request else 0)
+      self._next(worker)
+    elif kind in ("done", "failed"):
+      self.progress.done(tuple(event["keys"]), worker.request or {})
+      if kind == "failed" and worker.request:
+        self._crashed(worker.request, event["cause"])
+      self._next(worker)
+    elif kind == "dropped":
+      self.turns.forget(worker, event["cohorts"])
+    elif kind == "ended":
+      self._ended(worker, event["code"])
+
+  def _ended(self, worker: Worker, code: int) -> None:
+    """A worker is gone: asked to, or killed (by the system's memory guard, say). Its request is tried again."""
+    lost, worker.request = worker.request, None
+    if self.signal:
+      return
+    worker.close()
+    self.workers.remove(worker)
+    self.turns.drop(worker)
+    if lost is None:
+      return
+    lost["tries"] = lost.get("tries", 0) + 1
+    if lost["tries"] < TRIES:
+      again = f"its work is tried again ({lost['tries']} of {TRIES - 1})"
+      self.progress.warn(f"the worker ended with {_ending(code)}; {again}")
+      self.turns.add([lost])
+    elif lost["kind"] == "call":
+      raise RuntimeError(f"{lost['name']}: the worker ended with {_ending(code)}: {' '.join(worker.noise)[-500:]}")
+    else:
+      self._record_loss(lost, f"the worker ended with {_ending(code)}")
+    self._next(self._hire())
+
+  def _record_loss(self, request: dict[str, Any], cause: str) -> None:
+    for key, config in zip(request["keys"], request["configs"], strict=True):
+      self.store.fail(key, config, cause)
+    self.progress.done(tuple(request["keys"]), request)
+    self._crashed(request, cause)
+
+  def _crashed(self, request: dict[str, Any], cause: str) -> None:
+    """Tells a cause once; the same one again in a cohort stops it: what waits of it would fail alike."""
+    cohort, key = request["cohort"], request["keys"][0]
+    if all(cause != known for _, known in self.crashes):
+      self.progress.warn(f"a trial failed: {cause}")
+    first = self.crashes.setdefault((cohort, cause), key)
+    if first != key and cohort not in self.stopped:
+      self.stopped[cohort] = f"not run: the same crash as trial {first}: {cause}"
+      given_up = self._give_up(cohort)
+      self.progress.warn(f"trial {key} failed like {first}; {given_up} that wait for the same program are not run")
+
+  def _give_up(self, cohort: str) -> int:
+    """Records the waiting trials of a cohort as failed, without running them; returns their number."""
+    count = 0
+    for request in self.turns.withdraw(cohort):
+      for key, config in zip(request["keys"], request["configs"], strict=True):
+        self.store.fail(key, config, self.stopped[cohort])
+        count += 1
+      self.progress.done(tuple(request["keys"]), request)
+    return count
+
+  def _next(self, worker: Worker) -> None:
+    """Hands over the next request, if there is one."""
+    worker.request = None
+    if worker not in self.workers:
+      return
+    request = None if self.signal else self.turns.take(worker)
+    if request is not None:
+      worker.send(request)
+
+
+def _told(changes: Mapping[str, list[str]], kept: bool) -> str:
+  """One line on what other code made."""
+  files = sorted({name for names in changes.values() for name in names})
+  shown = ", ".join(files[:6]) + (f" and {len(files) - 6} more" if len(files) > 6 else "")
+  trials = f"{len(changes)} trials were" if len(changes) > 1 else "1 trial was"
+  done = "kept, marked stale" if kept else "run again (--keep_stale keeps what is stored)"
+  return f"{trials} made by other code and {done}: {shown} changed"
+
+
+def _ending(code: int) -> str:
+  """What a worker's exit code says to the user."""
+  hint = "killed, perhaps out of memory: use fewer --jobs" if code in (-9, 137) else "see crash.txt, if there is one"
+  return f"code {code} ({hint})"
+
+
+def _cores() -> list[int]:
+  return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))

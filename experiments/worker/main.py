@@ -1,0 +1,86 @@
+"""A worker process: takes packs as JSON lines on stdin, tells what happens as JSON lines on stdout.
+
+Started by `experiments.run.runner`; never by hand. It dies with its parent.
+"""
+
+import collections
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+from experiments.run import turns
+from experiments.worker import memory
+from model.errors import Refused
+
+
+def main(argv: list[str]) -> int:
+  """Argv = [workdir, core or -1, "keep" | "drop", profile folder or ""]; returns the exit code."""
+  root, core, keep, profile = Path(argv[0]), int(argv[1]), argv[2] == "keep", argv[3]
+  _die_with_parent()
+  if core >= 0 and hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, {core})
+  events = os.fdopen(os.dup(1), "w", buffering=1)
+  os.dup2(2, 1)  # whatever else prints goes to stderr: stdout is the protocol
+  stopping, serving = [], []
+
+  def stop(number, _frame):
+    stopping.append(number)
+    if serving == ["call"]:  # a check or a bench has nothing to save
+      os._exit(143)
+
+  signal.signal(signal.SIGTERM, stop)
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+  from experiments.record import stamp
+  from experiments.worker import serve as work
+  from train import compute
+
+  compute.cache_compiled()
+
+  def tell(**event):
+    try:
+      events.write(json.dumps(event) + "\n")
+    except BrokenPipeError:  # whoever asked is gone; what is stored stays, and this is no trial's failure
+      os._exit(1)
+
+  here = stamp.device()
+  tell(event="hello", **here)
+  cohorts: collections.OrderedDict[str, object] = collections.OrderedDict()
+  trimmer = memory.Trimmer(base=memory.used())
+  with compute.profile(profile or None):
+    for line in sys.stdin:
+      request = json.loads(line)
+      serving[:] = [request["kind"]]
+      outcome = work.one(root, request, cohorts, keep=keep, stop=lambda: bool(stopping), tell=tell)
+      serving.clear()
+      if stopping or outcome == "stopped":
+        return 143
+      if request.get("cohort") in cohorts:
+        cohorts.move_to_end(request["cohort"])
+      turns.keep(cohorts, here["device"])
+      if dropped := trimmer.trim(cohorts):
+        tell(event="dropped", cohorts=dropped)
+  return 0
+
+
+def _die_with_parent() -> None:
+  """A killed command must not leave workers that write on (Linux; elsewhere stdin's end stops them)."""
+  if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+if __name__ == "__main__":
+  try:
+    sys.exit(main(sys.argv[1:]))
+  except Refused as refusal:
+    print(json.dumps({"event": "refused", "message": str(refusal)}), flush=True)
+    sys.exit(2)
+  except Exception:
+    with contextlib.suppress(OSError), (Path(sys.argv[1]) / "crash.txt").open("a") as crash:
+      crash.write(traceback.format_exc())
+    sys.exit(1)

@@ -1,0 +1,138 @@
+"""LEDGER.md, the README digest and the terminal text say what the rows say, once, and stay what they are."""
+
+import re
+
+import pytest
+
+from experiments.ledger import ledger
+from experiments.pages import page
+from model.errors import Refused
+from tests.experiments.pages import samples
+
+
+def rows():
+  return [
+    samples.row("POS-1", "refuted"),
+    samples.row("HEAD-1"),
+    samples.row("HEAD-1", "inconclusive", tier="quick"),
+    samples.row("HEAD-2", "untested"),
+  ]
+
+
+def claims():
+  return [samples.claim(name) for name in ("HEAD-1", "HEAD-2", "HEAD-3", "POS-1")]
+
+
+def cells(line):
+  return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def test_ledger_lists_every_row_and_every_claim():
+  text = page.ledger_markdown(rows(), claims())
+  assert text.startswith("<!-- Written by `assay ledger render`")
+  assert "4 claims: 1 reproduced, 1 refuted, 2 untested." in text
+  judged, waiting = text.split("## Untested")
+  assert re.findall(r"\*\*([A-Z]+-\d+)\*\*", judged) == ["HEAD-1", "HEAD-1", "POS-1"]
+  assert re.findall(r"\*\*([A-Z]+-\d+)\*\*", waiting) == ["HEAD-2", "HEAD-3"]
+  assert re.findall(r"^## (\w+)", judged, re.M) == ["HEAD", "POS"]
+
+
+def test_ledger_tables_have_equal_columns_and_the_page_is_stable():
+  hostile = "a | b <img src=x> [c](http://d)\n# e `f` *g* \\"
+  text = page.ledger_markdown([samples.row(condition=hostile)], [samples.claim(statement=hostile)])
+  assert text == page.ledger_markdown([samples.row(condition=hostile)], [samples.claim(statement=hostile)])
+  for block in re.findall(r"(?:^\|.*\n)+", text, re.M):
+    assert len({len(cells(line)) for line in block.splitlines()}) == 1
+  assert "<img" not in text
+  assert "](http" not in text
+
+
+def test_ledger_ignores_what_varies_between_honest_reruns():
+  other = [{**row, "run": {"date": "2030-01-01", "seconds": 9}} for row in rows()]
+  assert page.ledger_markdown(other, claims()) == page.ledger_markdown(rows(), claims())
+
+
+def test_ledger_without_rows_or_claims():
+  assert "None." in page.ledger_markdown([], [])
+  assert "HEAD-1" in page.ledger_markdown([samples.row()], [])
+
+
+def test_ledger_says_how_many_published_numbers_were_looked_up():
+  entry = {"value": "1", "unit": "", "source": "A 2020", "checked": True}
+  cited = [
+    samples.claim("HEAD-1", literature=[entry]),
+    samples.claim("HEAD-2", literature=[entry | {"checked": False}] * 2),
+  ]
+  assert "looked them up: 2 of 3." in page.ledger_markdown(rows(), cited)
+  assert "looked them up." in page.ledger_markdown(rows(), claims())
+
+
+def test_digest_counts_each_claim_once():
+  text = page.readme_digest(rows(), claims())
+  assert text.startswith("**2 of 4 claims have a verdict**: 1 reproduced, 1 refuted, 2 untested.")
+  assert [cells(line)[0] for line in text.splitlines() if line.startswith("| ")][2:] == ["HEAD-1", "POS-1"]
+  assert "0.500 [0.400, 0.600], needed > 0.1" in text
+
+
+def test_digest_shows_the_headlines_it_is_given():
+  text = page.readme_digest(rows(), claims(), headlines=("POS-1", "HEAD-9"))
+  assert "| POS-1 |" in text
+  assert "| HEAD-1 |" not in text
+
+
+def test_digest_replaces_itself():
+  begin, end = ledger.MARKS
+  readme = f"# Title\n\n{begin}\nold\n{end}\n\nafter\n"
+  once = page.replace_digest(readme, page.readme_digest(rows(), claims()))
+  assert "old" not in once
+  assert once.startswith("# Title\n\n")
+  assert once.endswith(f"{end}\n\nafter\n")
+  assert page.replace_digest(once, page.readme_digest(rows(), claims())) == once
+
+
+@pytest.mark.parametrize("text", ["", ledger.MARKS[0], ledger.MARKS[0] * 2 + ledger.MARKS[1]])
+def test_digest_refuses_a_readme_without_its_place(text):
+  with pytest.raises(Refused, match="no single place"):
+    page.replace_digest(text, "x")
+
+
+def test_table_prints_figures_as_they_are():
+  from rich.console import Console
+
+  console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+  console.print(page.table([*rows(), samples.row("HEAD-7", "refuted", reason="[red]not markup[/red]", stale=True)]))
+  text = console.export_text()
+  assert "0.500 [0.400, 0.600]" in text
+  assert "[red]not markup[/red]" in text
+  assert "refuted stale" in text
+
+
+@pytest.mark.parametrize(("untested", "listed"), [(page.UNTESTED, True), (page.UNTESTED + 1, False)])
+def test_many_claims_without_a_verdict_are_only_counted(untested, listed):
+  made = page.table([samples.row("HEAD-1"), *(samples.row(f"POS-{i}", "untested") for i in range(untested))])
+  assert made.row_count == (1 + untested if listed else 1)
+  assert (made.caption is None) == listed
+  assert listed or str(untested) in made.caption
+
+
+def test_explain_tells_the_claim_its_test_and_its_verdict():
+  given = samples.claim(literature=[{"value": "1", "unit": "", "source": "Someone"}], note="Mind the scale.")
+  text = page.explain(given, samples.row(), level=0.0125)
+  for part in ("Several heads", "D3-1", "sign-flip", "0.1, stated", "0.0125, one-sided", "(from memory)", "Mind the"):
+    assert part in text
+  for part in ("Verdict: reproduced (small, cpu)", "0.500 [0.400, 0.600]", "heads=1: 0.400", "1 diverged", "100–111"):
+    assert part in text
+  assert all(len(line) <= page.WIDTH for line in text.splitlines())
+
+
+def test_explain_tells_the_claim_once_and_every_row():
+  text = page.explain(samples.claim(), samples.row(), samples.row(verdict="refuted", tier="quick"))
+  assert text.count("Several heads") == 1
+  assert text.count("Verdict: ") == 2
+  assert "0.0029, one-sided" in text  # the level of the rows themselves
+
+
+def test_explain_before_anything_ran():
+  given = samples.claim(rule=None, minimum_effect=None, config=None, tiers=[])
+  assert page.explain(given).endswith("No verdict yet.\n")
+  assert "none yet" in page.explain(given, samples.row(verdict="untested"))
