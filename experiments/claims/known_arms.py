@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 
-from experiments.protocol import looks, study, verdict
+from experiments.protocol import looks, repeats, study, verdict
 from experiments.protocol.claim import Claim, Study, Trial, greater
 from experiments.run.cohorts import cohort_key
 from model import build
@@ -48,7 +48,8 @@ Samples = dict[str, list[float]]
 def comparisons(first: int, count: int, times: float) -> Samples:
   """The comparisons first .. first + count - 1 of dot with a twin whose scale is `times` its own.
 
-  One number per comparison: above and below (1 where dot was found better, or worse), look, effect (mean difference in
+  One number per comparison: above and below (1 where dot was found better, or worse), sure (see protocol/repeats.py),
+  look, effect (mean difference in
   accuracy over training), spread (standard deviation of the differences), and whether both arms chose one rate.
   """
   laboratory, numbers = Laboratory(), range(first, first + count)
@@ -64,7 +65,7 @@ def comparisons(first: int, count: int, times: float) -> Samples:
       longer = study.extended([half for number in waiting for half in pairs[number]], n, laboratory)
       pairs |= {number: (longer[2 * i], longer[2 * i + 1]) for i, number in enumerate(waiting)}
     found |= {number: _judged(pairs[number], look) for number, look in seen.items()}
-    waiting = [number for number, look in seen.items() if _is_open(found[number]) and not look.last]
+    waiting = [number for number, look in seen.items() if not found[number]["sure"] and not look.last]
   return {name: [float(found[number][name]) for number in numbers] for name in found[first]}
 
 
@@ -144,12 +145,9 @@ def _judged(pair: tuple[study.Finished, study.Finished], look: looks.Look) -> di
   return {
     "above": decided["verdict"] == "reproduced",
     "below": decided["verdict"] == "refuted",
+    "sure": repeats.is_sure(decided),
     "look": look.number,
     "effect": mean,
     "spread": (sum((d - mean) ** 2 for d in differences) / (look.n - 1)) ** 0.5,
     "one_rate": len({arm.lr for arm in arms}) == 1,
   }
-
-
-def _is_open(found: Mapping[str, float]) -> bool:
-  return not (found["above"] or found["below"])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from experiments.ledger import ledger
 from experiments.pages import numbers, verdicts
 from experiments.pages.build import environment
-from experiments.protocol import replication
+from experiments.protocol import repeats, replication
 from experiments.protocol.calibration import told
 from model.errors import Refused
 
@@ -111,7 +111,7 @@ def table(rows: Sequence[Mapping]):
     mark = Text(f"{verdicts.SIGNS.get(word, '·')} {word}", style=STYLES.get(word, ""))
     mark.append(" stale" if row.get("stale") else "", style="yellow")
     effects = "\n".join(filter(None, (_named(test) for test in verdicts.shown(row)))) or numbers.NONE
-    chance = replication.expected(row)
+    chance = repeats.expected(row)
     mark.append("" if chance is None else f"\nagain: {chance:.2f}", style="dim")
     made.add_row(Text(row["id"]), mark, Text(effects), Text(numbers.plain(row.get("reason") or "")))
   if fold:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from experiments.pages import numbers
-from experiments.protocol import replication
+from experiments.protocol import repeats, replication
 from experiments.protocol.claim import TIERS
 from experiments.protocol.verdict import VERDICTS as ORDER
 
@@ -84,7 +84,7 @@ def needed(test: Mapping) -> str:
 
 def again(row: Mapping) -> list[str]:
   """How likely fresh seeds give the verdict again, and what replications that were run said; [] where neither."""
-  chance, told = replication.expected(row), replication.told(row)
+  chance, told = repeats.expected(row), replication.told(row)
   likely = "" if chance is None else f"again with probability {chance:.2f}"
   return [text for text in (likely, f"replicated: {told}" if told else "") if text]
 

@@ -10,7 +10,7 @@ from experiments.record import atomic, digest
 # What decides a row, whatever trained it: another text of these files is another protocol.
 RULES = (
   "experiments/claims/known_arms.py",
-  *(f"experiments/protocol/{name}.py" for name in ("assess", "looks", "stats", "study", "verdict")),
+  *(f"experiments/protocol/{name}.py" for name in ("assess", "looks", "repeats", "stats", "study", "verdict")),
 )
 
 Document = dict[str, Any]

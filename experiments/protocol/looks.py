@@ -1,4 +1,4 @@
-"""A row is looked at with 12, 24 and 48 seeds and stops at the first decision; its level is spent over the looks.
+"""A row is looked at with 12, 24 and 48 seeds and stops at the first sure decision; its level is spent over the looks.
 
 Lan and DeMets 1983: of a level alpha, alpha(t) = alpha log(1 + (e - 1) t) may have been spent when a share t of the
 seeds has been seen. Their other function, like O'Brien and Fleming's bounds, leaves a first look at a quarter of the

@@ -42,14 +42,14 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
 
 
 def _item(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-  from experiments.protocol import replication
+  from experiments.protocol import repeats, replication
 
   return {
     "id": old["id"],
     "tier": old["tier"],
     "device": old["device"],
     "answer": replication.agreement(old, new),
-    "expected": replication.expected(old),
+    "expected": repeats.expected(old),
     "was": {name: old[name] for name in ("verdict", "condition", "reason")},
     "is": {name: new[name] for name in ("verdict", "condition", "reason")},
     "seeds": new["seeds"],

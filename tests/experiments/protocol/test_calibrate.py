@@ -53,7 +53,7 @@ def test_a_call_with_arguments_reaches_its_function(monkeypatch):
   monkeypatch.setattr(known_arms, "MEMBERS", 12)
   found = work.call("known_arms.comparisons(first=0, count=1, times=9.0)", "experiments.claims")
   assert {name: len(values) for name, values in found.items()} == dict.fromkeys(
-    ("above", "below", "look", "effect", "spread", "one_rate"), 1
+    ("above", "below", "sure", "look", "effect", "spread", "one_rate"), 1
   )
   assert found["effect"][0] > 0  # a twin of nine times the scale is plainly worse
 

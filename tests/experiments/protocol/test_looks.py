@@ -2,13 +2,14 @@
 
 import itertools
 import math
+import random
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from experiments.ledger import ledger
-from experiments.protocol import looks, sequential, stats, study
+from experiments.protocol import looks, repeats, sequential, stats, study
 from experiments.protocol.claim import Claim, Study, Trial, greater
 from tests.experiments.protocol.test_study import Fake
 from tests.train.tiny import TINY
@@ -126,6 +127,28 @@ def test_a_clear_row_stops_at_the_first_look_and_a_faint_one_goes_on():
   asked = [(c["model"]["heads"], c["seed"]) for c in fake.asked if c["eval"]["split"] == "test"]
   assert len(asked) == len(set(asked)) == 3 * faint.look.n  # nothing is run twice
   assert {seed for _, seed in asked} == set(range(100, 100 + faint.look.n))
+
+
+def test_a_decision_that_fresh_seeds_might_not_repeat_is_looked_at_again():
+  numbers = []
+  for shift in (0.0, 0.03, 0.06, 0.1, 0.2):
+
+    def measure(config, shift=shift):
+      drawn = random.Random(config["seed"]).gauss(0.0, 0.08) if config["model"]["heads"] == 4 else 0.0
+      return measured({**config, "seed": 0, "model": {"heads": 1}}) | {
+        "auc": 0.2 + (0.1 + shift + drawn if config["model"]["heads"] == 4 else 0.0)
+      }
+
+    found, _ = seen([FAINT], measure=measure)
+    row = found["MINE-FAINT"]
+    first = next(iter(looks.schedule(12, 0.05)))
+    early = sequential.look_at(FAINT, first, row.done.first(12)).decided
+    unsure = early["verdict"] != "inconclusive" and repeats.expected(early) < repeats.ENOUGH
+    assert row.look.last or repeats.expected(row.decided) >= repeats.ENOUGH
+    assert not (unsure and row.look.number == 1)
+    numbers.append((unsure, row.look.number))
+  assert any(unsure for unsure, _ in numbers)
+  assert (False, 1) in numbers
 
 
 def test_a_row_is_the_same_alone_and_beside_others_that_need_more_seeds():

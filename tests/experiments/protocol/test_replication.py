@@ -8,7 +8,7 @@ import pytest
 
 from experiments.cli.commands import replicate
 from experiments.ledger import ledger
-from experiments.protocol import assess, looks, replication, verdict
+from experiments.protocol import assess, looks, repeats, replication, verdict
 from experiments.protocol.claim import All, Equivalent, Moderated, Trial, greater
 from model.errors import Refused
 from tests.experiments.protocol.test_looks import ARMS, CLEAR, claim
@@ -36,7 +36,7 @@ def test_the_expected_chance_is_how_often_a_second_draw_agrees():
     shift = rng.uniform(-0.05, 0.2)
     first = row(samples(rng, shift))
     if first["verdict"] == "reproduced":
-      told.append(replication.expected(first))
+      told.append(repeats.expected(first))
       agreed.append(row(samples(rng, shift))["verdict"] == "reproduced")
   told, agreed = np.array(told), np.array(agreed)
   assert abs(told.mean() - agreed.mean()) < 0.06
@@ -47,22 +47,22 @@ def test_the_expected_chance_is_how_often_a_second_draw_agrees():
 
 def test_a_clear_row_is_sure_and_a_row_on_its_minimum_is_a_coin():
   clear = row({"one": np.zeros(12), "two": 0.5 + 0.01 * np.arange(12), "four": np.zeros(12)})
-  assert replication.expected(clear) > 0.99
+  assert repeats.expected(clear) > 0.99
   test = clear["tests"][0]
   near = {**clear, "tests": [{**test, "bound": [test["minimum_effect"] + 1e-9, test["bound"][1]]}]}
-  assert replication.expected(near) == pytest.approx(0.5, abs=1e-3)
+  assert repeats.expected(near) == pytest.approx(0.5, abs=1e-3)
 
 
 def test_conjunctions_need_all_parts_and_fail_by_their_worst():
   rng = np.random.default_rng(3)
   both = All((greater("two", "one", 0.1), greater("four", "one", 0.1)))
   holds = row(samples(rng, 0.15, 0.15), both)
-  parts = [replication.expected({**holds, "tests": [test]}) for test in holds["tests"]]
+  parts = [repeats.expected({**holds, "tests": [test]}) for test in holds["tests"]]
   assert holds["verdict"] == "reproduced"
-  assert replication.expected(holds) == pytest.approx(parts[0] * parts[1])
+  assert repeats.expected(holds) == pytest.approx(parts[0] * parts[1])
   fails = row(samples(rng, 0.15, -0.2), both)
   assert fails["verdict"] == "refuted"
-  assert replication.expected(fails) == pytest.approx(replication.expected({**fails, "tests": [fails["tests"][1]]}))
+  assert repeats.expected(fails) == pytest.approx(repeats.expected({**fails, "tests": [fails["tests"][1]]}))
 
 
 def test_equalities_and_conditions_have_a_chance_too():
@@ -70,17 +70,17 @@ def test_equalities_and_conditions_have_a_chance_too():
   values = samples(rng, 0.3, 0.0) | {"one": np.zeros(12), "four": rng.normal(0, 0.01, 12)}
   same = row(values, Equivalent(greater("four", "one", 0.0), 0.1, greater("two", "one", 0.0)))
   assert same["verdict"] == "reproduced"
-  assert replication.expected(same) > 0.9
+  assert repeats.expected(same) > 0.9
   cells = {"yes": greater("two", "one", 0.1), "no": greater("four", "one", 0.1)}
   split = row(values, Moderated("which", cells, greater("two", "four", 0.05)))
   assert split["verdict"] == "conditional"
-  assert 0.9 < replication.expected(split) <= 1.0
+  assert 0.9 < repeats.expected(split) <= 1.0
 
 
 def test_rows_that_no_seed_decided_have_no_chance():
-  assert replication.expected({"verdict": "inconclusive", "tests": []}) is None
+  assert repeats.expected({"verdict": "inconclusive", "tests": []}) is None
   exact = assess.TestResult("x", "EXACT", 3, 0.0, (0, 1), 1.0, None, None, None, True, (0, 1), "above")
-  assert replication.expected({"verdict": "reproduced", "tests": [vars(exact)]}) is None
+  assert repeats.expected({"verdict": "reproduced", "tests": [vars(exact)]}) is None
 
 
 def test_other_seeds_share_none_with_the_claim():
