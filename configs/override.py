@@ -269,11 +269,29 @@ def _read(name: str) -> ConfigDict | Mapping:
 
 
 def _is_stored(name: str) -> bool:
-  return name.endswith(".json") or slots.existing(Path(name, "config.json")) is not None
+  return name.endswith(".json") or slots.existing(Path(name, "config.json")) is not None or bool(_runs(Path(name)))
+
+
+def _runs(workdir: Path) -> list[Path]:
+  """The configs of the runs that a workdir holds."""
+  try:
+    return sorted(workdir.expanduser().glob("trials/*/config.json"))
+  except (OSError, ValueError, RuntimeError):
+    return []  # no name of a folder
+
+
+def _only_run(name: str) -> Path | None:
+  """The config of a workdir's one run, where `name` is WORKDIR or WORKDIR/config.json; Refused where it holds more."""
+  path = Path(name)
+  found = _runs(path.parent if path.name == "config.json" else path)
+  if len(found) > 1:
+    raise Refused(f"--config={name!r}: {found[0].parents[2]} holds {len(found)} runs; give one, such as {found[0]}")
+  return found[0] if found else None
 
 
 def _stored(name: str) -> Mapping:
   path = slots.existing(Path(name, "config.json")) or slots.existing(name)
+  path = _only_run(name) if path is None or path.is_dir() else path
   if path is None:
     raise Refused(f"--config={name!r}: there is no such file; give the config.json of a stored run")
   try:

@@ -267,3 +267,16 @@ def test_no_text_raises_anything_but_refused(texts):
     assert override.resolve(json.loads(json.dumps(resolved))) == resolved
     assert set(flatten(resolved)) == set(schema(resolved))
   assert len(message.splitlines()) < 2
+
+
+def test_a_workdir_of_one_run_is_its_config_and_one_of_several_asks_which(tmp_path):
+  for key in ("a", "b"):
+    folder = tmp_path / "work" / "trials" / key
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(override.resolve(override.load("recall", {"model.heads": 2}))))
+    for name in (tmp_path / "work", tmp_path / "work" / "config.json"):
+      if key == "a":
+        assert override.load(str(name), {}).model.heads == 2
+      else:
+        with pytest.raises(Refused, match=r"holds 2 runs; give one, such as .*/a/config.json"):
+          override.load(str(name), {})
