@@ -18,7 +18,8 @@ SEEDS = 12
 
 def claim(test, nature="empirical", **options):
   experiment = Check("mech.shape", test, **options) if options else Trial(STUDY, test)
-  return Claim("HEAD-1", "D3", "D3-1", "More heads help.", nature, "trial", "accuracy", experiment)
+  said = {"document": "D3", "place": "D3-1", "statement": "More heads help.", "measure": "accuracy"}
+  return Claim(id="HEAD-1", nature=nature, experiment=experiment, **said)
 
 
 def around(center, spread=0.01, seed=0):
