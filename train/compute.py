@@ -30,9 +30,14 @@ def cache_compiled(folder: str | os.PathLike | None = None) -> None:
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
+def core_numbers() -> list[int]:
+  """The numbers of the CPU cores that this process may run on: a container or a queue may give it only some."""
+  return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
 def cores() -> int:
-  """CPU cores that this process may run on."""
-  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+  """How many CPU cores this process may run on."""
+  return len(core_numbers())
 
 
 def environment(threads: int = 0) -> dict[str, str]:

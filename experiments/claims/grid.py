@@ -173,6 +173,17 @@ def share(norms, of) -> float:
   return norms.min() / of.max() if of.max() > 0 else 0.0
 
 
+def softmax(score_XS: np.ndarray) -> np.ndarray:
+  """Weights over the last axis, in the scores' own precision; X stands for any axes before it."""
+  w_XS = np.exp(score_XS - score_XS.max(-1, keepdims=True))
+  return w_XS / w_XS.sum(-1, keepdims=True)
+
+
+def entropy(w_XS: np.ndarray) -> np.ndarray:
+  """Entropy (X,) in nats of weights over the last axis."""
+  return -(w_XS * np.log(np.maximum(w_XS, np.finfo(w_XS.dtype).tiny))).sum(-1)
+
+
 def distance(a, b) -> float:
   """The largest absolute difference."""
   return np.abs(np.asarray(a) - np.asarray(b)).max()

@@ -22,7 +22,7 @@ from experiments.proof.trees import Lab, Unproved
 from experiments.protocol import reproduce, today
 from experiments.protocol.claim import Bench, Check, Claim, Trial
 from experiments.record import digest, moved, stamp
-from experiments.run.cohorts import canonical
+from experiments.record.atomic import canonical
 
 Row = ledger.Row
 Key = tuple[str, str, str]

@@ -3,7 +3,6 @@
 Documents: D0 quiz, D1 flash cards, D2a and D2b two lists of answers, D3 study guide, D4a and D4b interview answers.
 """
 
-import difflib
 import functools
 import importlib
 import itertools
@@ -11,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from configs import slots
 from experiments import claims
 from experiments.protocol.claim import Claim
 from model.errors import Refused
@@ -135,8 +135,7 @@ def _named(name: str) -> Sequence[Claim]:
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:
-  near = difflib.get_close_matches(name.upper(), list(known), n=1, cutoff=0.5)
-  hint = f"did you mean {near[0]}? " if near else ""
+  hint = slots.suggestion(name.upper(), known)
   return f"no claim or group {name!r}; {hint}`assay list claims` shows all, groups are {', '.join(groups())}"
 
 

@@ -25,15 +25,13 @@ class Unsealed(Damaged):
   """A document without a checksum, as earlier versions wrote them: nobody can tell whether it was changed."""
 
 
-def canonical(value: Any, indent: int | None = None) -> str:
-  """Strict JSON of plain, numpy or jax values: keys sorted, UTF-8 as it is, NaN and infinities as "nan" "inf" "-inf".
+def canonical(value: Any, indent: int | None = None, *, ascii: bool = False) -> str:
+  """Strict JSON of plain, numpy or jax values: keys sorted, NaN and infinities as "nan" "inf" "-inf".
 
-  Equal values give equal text, so that its digest may stand for the value.
+  Equal values give equal text, so that its digest may stand for the value. UTF-8 as it is, or escaped with `ascii`:
+  keys of trials are digests of that spelling.
   """
-  separators = (",", ":") if indent is None else (",", ": ")
-  return json.dumps(
-    _plain(value), sort_keys=True, ensure_ascii=False, allow_nan=False, indent=indent, separators=separators
-  )
+  return _spelled(_plain(value), indent, ascii)
 
 
 def write_json(path: str | os.PathLike, value: Any, indent: int | None = None) -> None:
@@ -172,9 +170,10 @@ def _plain(value):
   return value
 
 
-def _spelled(found: Any) -> str:
-  """`canonical` of what came from JSON and so is plain already."""
-  return json.dumps(found, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+def _spelled(plain: Any, indent: int | None = None, ascii: bool = False) -> str:
+  """`canonical` of what came from JSON, or went through `_plain`."""
+  separators = (",", ":") if indent is None else (",", ": ")
+  return json.dumps(plain, sort_keys=True, ensure_ascii=ascii, allow_nan=False, indent=indent, separators=separators)
 
 
 def _no_constant(name: str):

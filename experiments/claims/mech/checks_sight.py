@@ -19,6 +19,7 @@ from experiments.claims.grid import (
   distance,
   exchanged,
   share,
+  softmax,
   stack,
   token_slopes,
   whole,
@@ -89,9 +90,7 @@ def causal() -> Samples:
 
 def _filled(score_TS, seen_TS, fill) -> np.ndarray:
   """Softmax weights when forbidden scores are overwritten by a number, in float32 as such code does it."""
-  score_TS = np.where(seen_TS, score_TS, np.float32(fill))
-  w_TS = np.exp(score_TS - score_TS.max(-1, keepdims=True))
-  return w_TS / w_TS.sum(-1, keepdims=True)
+  return softmax(np.where(seen_TS, score_TS, np.float32(fill)))
 
 
 def masking() -> Samples:
