@@ -4,8 +4,6 @@ import contextlib
 import os
 from pathlib import Path
 
-from model.errors import Refused
-
 
 def cache_folder() -> Path:
   """Where compiled programs are kept: $ASSAY_CACHE, or the user's cache folder."""
@@ -38,17 +36,6 @@ def core_numbers() -> list[int]:
 def cores() -> int:
   """How many CPU cores this process may run on."""
   return len(core_numbers())
-
-
-def environment(threads: int = 0) -> dict[str, str]:
-  """Variables for a worker process, so that workers side by side share the cores: 0 threads = all cores.
-
-  XLA and the linear algebra libraries read them when they start, so they cannot be set in a running process.
-  """
-  if threads < 0 or threads > 4096:
-    raise Refused(f"{threads} threads; give 1 or more, or 0 for all {cores()} cores")
-  count = str(threads or cores())
-  return {"NPROC": count, "OMP_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count}
 
 
 @contextlib.contextmanager

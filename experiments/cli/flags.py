@@ -2,7 +2,6 @@
 
 import argparse
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -120,8 +119,3 @@ def shadowed() -> None:
       raise Refused(
         f"the package {name!r} comes from {origin or 'nowhere'}, not from {ours}; run from another folder or remove it"
       )
-
-
-def wants_json(argv: Sequence[str] = sys.argv) -> bool:
-  """Whether stdout must hold one JSON document."""
-  return "--json" in argv

@@ -147,21 +147,6 @@ def t_test(values: Sequence[float], above: float = 0.0) -> float:
   return float(special.stdtr(n - 1, (above - np.mean(values)) * math.sqrt(n) / np.std(values, ddof=1)))
 
 
-def unpaired_interval(first: Sequence[float], second: Sequence[float], level: float) -> Interval:
-  """Welch's interval of mean(first) - mean(second) for samples that share no seeds."""
-  _whole(first)
-  _whole(second)
-  if min(len(first), len(second)) < 2:
-    return Interval(-math.inf, math.inf, "none")
-  a, b = (float(np.var(x, ddof=1)) / len(x) for x in (first, second))
-  center = float(np.mean(first) - np.mean(second))
-  if a + b == 0.0:
-    return Interval(center, center, "t")
-  freedom = (a + b) ** 2 / (a**2 / (len(first) - 1) + b**2 / (len(second) - 1))
-  reach = _student(level, freedom) * math.sqrt(a + b)
-  return Interval(center - reach, center + reach, "t")
-
-
 def minimum_detectable_effect(sd: float, n: int, alpha: float, power: float = 0.8) -> float:
   """The true mean that a one-sided t test of n values with spread `sd` finds with probability `power`.
 
@@ -188,30 +173,9 @@ def _student(level: float, freedom: float) -> float:
   return -float(special.stdtrit(freedom, level))
 
 
-def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
-  """Spearman's rho with ties at their mean rank; NaN when either side is constant or holds a NaN."""
-  if len(x) != len(y):
-    raise ValueError(f"{len(x)} against {len(y)} values: ranks need pairs")
-  if len(x) < 2 or np.isnan([*x, *y]).any():
-    return math.nan
-  from scipy.stats import rankdata  # slow to import, and no stored row needs it
-
-  a, b = (rankdata(side) - (len(x) + 1) / 2 for side in (x, y))
-  size = math.sqrt(float(a @ a) * float(b @ b))
-  return float(a @ b) / size if size else math.nan
-
-
 def restricted(times: Sequence[float | None], budget: float) -> list[float]:
   """Times censored at the budget: a run that never arrived (None, NaN, later) counts with the whole budget."""
   return [budget if t is None or math.isnan(t) else min(float(t), float(budget)) for t in times]
-
-
-def restricted_mean(times: Sequence[float | None], budget: float) -> tuple[float, float]:
-  """(restricted mean time, share of runs that arrived within the budget)."""
-  if not times:
-    raise ValueError("no times to average")
-  arrived = [t is not None and not math.isnan(t) and t <= budget for t in times]
-  return float(np.mean(restricted(times, budget))), float(np.mean(arrived))
 
 
 def _whole(values: Sequence[float]) -> None:

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, sealed so that a changed byte is found, and never outside their root."""
+"""Files that are there whole or not at all, sealed so that a changed byte is found."""
 
 import contextlib
 import hashlib
@@ -13,7 +13,6 @@ from typing import Any
 
 from model.errors import Refused
 
-LONGEST_NAME = 255  # bytes, of every file system in use
 SEAL = "sha256"  # the key of a sealed document that holds the digest of all the rest
 
 
@@ -141,20 +140,6 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
     _flush(path.parent)
   except OSError as error:
     raise Refused(f"{path} cannot be written: {error.strerror}; make room or choose another --workdir") from error
-
-
-def inside(root: str | os.PathLike, path: str | os.PathLike) -> Path:
-  """The absolute path of `path` below `root`; Refused when it leaves it by .., an absolute path or a link."""
-  told, root = str(path), Path(root).resolve()
-  if "\0" in told or any(len(os.fsencode(part)) > LONGEST_NAME for part in Path(told).parts):
-    raise Refused(f"{told[:60]!r} is no file name; use at most {LONGEST_NAME} bytes and no NUL")
-  try:
-    found = (root / path).resolve()
-  except (OSError, RuntimeError) as error:  # a loop of links
-    raise Refused(f"{told!r} cannot be followed below {root}; name a path without loops of links") from error
-  if not found.is_relative_to(root):
-    raise Refused(f"{told!r} leads out of {root}; name a path below it")
-  return found
 
 
 def _plain(value):
