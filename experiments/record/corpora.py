@@ -53,9 +53,9 @@ def sha256_of(path: str | Path) -> str | None:
 
 def present(config: Mapping[str, Any]) -> None:
   """Raises Refused when a package or a file that the config's task needs is not there."""
-  from train.corpora import package
-
   for name in _needs(config["task"]["kind"]):
+    from train.corpora import package  # most tasks need none
+
     package.find(importlib.import_module(f"train.corpora.{name}").PACKAGE)
   hashes(config)
 
