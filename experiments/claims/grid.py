@@ -115,7 +115,7 @@ def stack(shape: Shape, **options) -> dict:
   return build.complete(given | options)
 
 
-def whole(length: int, rule: see.Rule) -> see.See:
+def one_row(length: int, rule: see.Rule) -> see.See:
   """Self-attention over one whole row."""
   return see.See(see.rows(length), see.rows(length), rule)
 
@@ -123,7 +123,7 @@ def whole(length: int, rule: see.Rule) -> see.See:
 def recorded(heads: Heads, x_BTM, rule: see.Rule):
   """Output (B, T, M), weights (B, K, G, T, S) and head outputs (B, T, K, G, D) of self-attention."""
   record: list[dict] = []
-  y_BTM, _ = heads(x_BTM, x_BTM, whole(x_BTM.shape[1], rule), record=record)
+  y_BTM, _ = heads(x_BTM, x_BTM, one_row(x_BTM.shape[1], rule), record=record)
   return y_BTM, record[0]["weights_BKGTS"], record[0]["out_BTKGD"]
 
 

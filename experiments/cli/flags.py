@@ -62,7 +62,7 @@ def subparser(parser: Parser, name: str | None) -> argparse.ArgumentParser:
   return parser
 
 
-def whole(text: str) -> int:
+def integer(text: str) -> int:
   """Argparse type: a whole number."""
   try:
     return values.parse(text, "int")

@@ -70,7 +70,7 @@ def sign_flip(values: Sequence[float], above: float = 0.0, slack: float | None =
   Exact for n <= 16. Beyond, 2^16 - 1 seeded patterns plus the observed one, which keeps the test valid. A subset mean
   within `slack` of `above` counts as reached.
   """
-  _whole(values)
+  _on_the_line(values)
   means = subset_means(values)
   slack = _slack(values, above) if slack is None else slack
   return float(1 + np.searchsorted(means, above + slack, "right")) / (len(means) + 1)
@@ -83,7 +83,7 @@ def interval(values: Sequence[float], level: float) -> Interval:
   used instead; equal values then say nothing about their spread, and the interval is the whole line ("none"). Enough
   equal values give the interval [c, c].
   """
-  _whole(values)
+  _on_the_line(values)
   n = len(values)
   k = math.floor(level * 2 ** min(n, ENUMERATED) * (1 + RELATIVE))
   if k < 1:
@@ -129,7 +129,7 @@ def two_sided(values: Sequence[float], method: str) -> float:
 
 def t_interval(values: Sequence[float], level: float) -> Interval:
   """Student's interval of the mean (paired: pass the differences); the whole line for fewer than two values."""
-  _whole(values)
+  _on_the_line(values)
   n = len(values)
   if n < 2:
     return Interval(-math.inf, math.inf, "none")
@@ -140,7 +140,7 @@ def t_interval(values: Sequence[float], level: float) -> Interval:
 
 def t_test(values: Sequence[float], above: float = 0.0) -> float:
   """One-sided p of "the mean exceeds `above`" by Student's t; 1.0 where it cannot be computed."""
-  _whole(values)
+  _on_the_line(values)
   n = len(values)
   if n < 2 or not np.isfinite(values).all() or min(values) == max(values):
     return 1.0
@@ -178,7 +178,7 @@ def restricted(times: Sequence[float | None], budget: float) -> list[float]:
   return [budget if t is None or math.isnan(t) else min(float(t), float(budget)) for t in times]
 
 
-def _whole(values: Sequence[float]) -> None:
+def _on_the_line(values: Sequence[float]) -> None:
   if len(values) == 0:
     raise ValueError("no values")
   if np.isnan(values).any():

@@ -22,9 +22,9 @@ from experiments.claims.grid import (
   distance,
   kernel,
   look,
+  one_row,
   softmax,
   stack,
-  whole,
 )
 from model import build, see
 from model.block import Block
@@ -70,7 +70,7 @@ def _shapes(width, count, x_BTM, memory_BSM):
   cross = see.See(see.rows(x_BTM.shape[1]), see.rows(memory_BSM.shape[1]), see.everything())
   peer = nnx.MultiHeadAttention(count, width, decode=False, rngs=nnx.Rngs(0))
   return (
-    heads(x_BTM, x_BTM, whole(x_BTM.shape[1], see.everything()))[0],
+    heads(x_BTM, x_BTM, one_row(x_BTM.shape[1], see.everything()))[0],
     heads(x_BTM, memory_BSM, cross)[0],
     peer(x_BTM),
   )
@@ -218,4 +218,4 @@ def _logits(gpt, inputs):
 
 
 def _block(block, x_BTM):
-  return block(x_BTM, whole(x_BTM.shape[1], see.everything()))[0]
+  return block(x_BTM, one_row(x_BTM.shape[1], see.everything()))[0]

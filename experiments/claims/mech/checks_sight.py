@@ -18,11 +18,11 @@ from experiments.claims.grid import (
   cases,
   distance,
   exchanged,
+  one_row,
   share,
   softmax,
   stack,
   token_slopes,
-  whole,
 )
 from model import see
 from model.block import Block
@@ -137,10 +137,10 @@ def _padded(heads, x_TM):
 
 
 def _seen(block, x_BTM):
-  return block(x_BTM, whole(x_BTM.shape[1], see.everything()))[0]
+  return block(x_BTM, one_row(x_BTM.shape[1], see.everything()))[0]
 
 
 def _unseen(block, x_BTM):
   """The block when nobody may look at the middle token."""
   hidden = x_BTM.shape[1] // 2
-  return block(x_BTM, whole(x_BTM.shape[1], see.everything() & ~see.anchors(hidden)))[0]
+  return block(x_BTM, one_row(x_BTM.shape[1], see.everything() & ~see.anchors(hidden)))[0]

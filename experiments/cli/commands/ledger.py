@@ -73,7 +73,7 @@ def _prove(space) -> Document:
   chosen = {claim.id for claim in catalog.select(space.names)}
   stale = _stale(rows)
   wanted = [row for row in rows if ledger.key(row) in stale and row["id"] in chosen]
-  found = prove.Outcome()
+  found = prove.Renewal()
   try:
     prove.prove(
       wanted,
@@ -81,7 +81,7 @@ def _prove(space) -> Document:
       since=space.since,
       replay=space.replay,
       tell=lambda text: print(text, file=sys.stderr, flush=True),
-      outcome=found,
+      renewal=found,
     )
   finally:  # also when it was stopped: every proof stands by itself
     if found.proved:
