@@ -10,7 +10,7 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
-from configs import classes, slots
+from configs import slots, source
 
 HARMLESS = ("float", "math", "jnp", "np")  # what may be called on an option on its way into a dial
 PEEKING = ("locals", "vars", "eval", "exec", "globals")  # functions that read a value without its name
@@ -19,7 +19,7 @@ WITHIN = ("get_metadata", "given", "__dict__")  # attributes that read what a di
 
 def of(family: str, kind: str) -> frozenset[str]:
   """The options of a kind that are dials. Raises Refused for an unknown kind."""
-  stat = classes.path_of(family, kind).stat()
+  stat = slots.class_of(family, kind).path.stat()
   return _read(family, kind, str(Path.cwd()) if ":" in kind else "", stat.st_mtime_ns, stat.st_size)
 
 
@@ -27,18 +27,23 @@ def of(family: str, kind: str) -> frozenset[str]:
 def _read(family: str, kind: str, folder: str, changed: int, size: int) -> frozenset[str]:
   """Dials of the constructor in force, remembered as long as the file is not written again."""
   del folder, changed, size  # only part of the cache's key
-  chain, whole = classes.chain(family, kind)
-  if not whole or any(_peeks(read.tree) or read.node.decorator_list or read.node.keywords for read in chain):
+  chain, whole = source.chain(slots.class_of(family, kind))
+  if not whole or any(_peeks(one.tree) or _altered(one.node) for one in chain):
     return frozenset()
-  for read in chain:
-    made = {function.name: function for function in classes.functions(read.node)}
+  for one in chain:
+    made = {part.name: part for part in one.node.body if isinstance(part, ast.FunctionDef)}
     if "__new__" in made:
       return frozenset()
     if "__init__" in made:
-      init, names = made["__init__"], _names_of_dial(read.tree)
+      init, names = made["__init__"], _names_of_dial(one.tree)
       options = (a for a in init.args.kwonlyargs if a.arg not in slots.GIVEN and not init.decorator_list)
       return frozenset(a.arg for a in options if _only_dialed(init, a, names))
   return frozenset()
+
+
+def _altered(node: ast.ClassDef | ast.FunctionDef) -> bool:
+  """Whether a decorator or a metaclass may make another class of what stands there."""
+  return bool(node.decorator_list or getattr(node, "keywords", ()))
 
 
 def _peeks(tree: ast.Module) -> bool:

@@ -65,11 +65,6 @@ def resolve(config: ConfigDict | Mapping) -> dict:
   return _sorted(tree)
 
 
-def canonical(config: ConfigDict | Mapping) -> str:
-  """The one JSON text of a configuration: what its digest is taken over."""
-  return json.dumps(resolve(config), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-
-
 def complete(config: ConfigDict | Mapping) -> dict:
   """A plain deep copy in which missing keys have their defaults: of base.py, and of the kinds in the slots."""
   tree = config.to_dict() if isinstance(config, ConfigDict) else copy.deepcopy({**config})

@@ -139,12 +139,12 @@ def refusal(
   hooks: where the position scheme acts that a mechanism is to work with; None where that is not known.
   """
   scheme = constructor.Scheme(hooks) if family == "attention" and hooks is not None else None
-  return constructor.refusal(_class(kind, *_locate(family, kind)), given, scheme)
+  return constructor.refusal(class_of(family, kind), given, scheme)
 
 
 def own_model(kind: str) -> None:
   """Refuses a model.kind=path/to/mine.py:Mine whose file or class is missing, or is no model."""
-  _admit("model", kind, _class(kind, *_locate("model", kind)))
+  _admit("model", kind, class_of("model", kind))
 
 
 def located(kind: str, beside: Path | None = None) -> str:
@@ -168,6 +168,11 @@ def about(slot: str, error: Refused) -> str:
   """What is refused of a kind, with the slot that it stands in."""
   text = str(error)
   return f"{slot}.{text}" if text.startswith("kind=") else f"{slot}.kind: {text}"
+
+
+def class_of(family: str, kind: str) -> Found:
+  """The class of a kind and its file. Raises Refused for an unknown kind and for a file without that class."""
+  return _class(kind, *_locate(family, kind))
 
 
 def _class(kind: str, path: Path, name: str) -> Found:

@@ -4,8 +4,6 @@ import contextlib
 import os
 from pathlib import Path
 
-from model.errors import Refused
-
 
 def cache_folder() -> Path:
   """Where compiled programs are kept: $ASSAY_CACHE, or the user's cache folder."""
@@ -30,20 +28,14 @@ def cache_compiled(folder: str | os.PathLike | None = None) -> None:
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
+def core_numbers() -> list[int]:
+  """The numbers of the CPU cores that this process may run on: a container or a queue may give it only some."""
+  return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
 def cores() -> int:
-  """CPU cores that this process may run on."""
-  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def environment(threads: int = 0) -> dict[str, str]:
-  """Variables for a worker process, so that workers side by side share the cores: 0 threads = all cores.
-
-  XLA and the linear algebra libraries read them when they start, so they cannot be set in a running process.
-  """
-  if threads < 0 or threads > 4096:
-    raise Refused(f"{threads} threads; give 1 or more, or 0 for all {cores()} cores")
-  count = str(threads or cores())
-  return {"NPROC": count, "OMP_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count}
+  """How many CPU cores this process may run on."""
+  return len(core_numbers())
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 Members never talk to each other; over `data` the compiler inserts the sums that gradients need.
 """
 
-import math
 from typing import Any
 
 import jax
@@ -25,13 +24,6 @@ def make(members: int = 1, data: int = 1) -> Mesh:
   if members < 1 or data < 1 or count > there:
     raise Refused(f"a mesh of member={members} x data={data} needs {count} devices, this machine has {there}; lower it")
   return jax.make_mesh((members, data), AXES, axis_types=(AxisType.Auto,) * 2, devices=jax.devices()[:count])
-
-
-def fit(members: int, batch: int, devices: int | None = None) -> Mesh:
-  """The mesh that uses the most devices for `members` runs of `batch` rows each: members first, they share nothing."""
-  devices = jax.device_count() if devices is None else devices
-  pack = max(n for n in range(1, devices + 1) if members % n == 0)
-  return make(pack, math.gcd(batch, devices // pack))
 
 
 def state_sharding(mesh: Mesh) -> NamedSharding:

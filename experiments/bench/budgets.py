@@ -13,6 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from train import compute
+
 ASSAY = [sys.executable, "-m", "experiments.cli"]
 GROUPS = ("MECH", "SCALE", "ADD", "HEAD")
 
@@ -47,8 +49,7 @@ def measured(arguments: list[str], cache: Path) -> tuple[float, int, int]:
   done = subprocess.run([*ASSAY, *arguments], env=environment, stdout=subprocess.DEVNULL, check=False)
   seconds = time.monotonic() - began
   peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-  workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-  return seconds, peak * workers, done.returncode
+  return seconds, peak * compute.cores(), done.returncode
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ def stack(shape: Shape, **options) -> dict:
   return build.complete(given | options)
 
 
-def whole(length: int, rule: see.Rule) -> see.See:
+def one_row(length: int, rule: see.Rule) -> see.See:
   """Self-attention over one whole row."""
   return see.See(see.rows(length), see.rows(length), rule)
 
@@ -123,7 +123,7 @@ def whole(length: int, rule: see.Rule) -> see.See:
 def recorded(heads: Heads, x_BTM, rule: see.Rule):
   """Output (B, T, M), weights (B, K, G, T, S) and head outputs (B, T, K, G, D) of self-attention."""
   record: list[dict] = []
-  y_BTM, _ = heads(x_BTM, x_BTM, whole(x_BTM.shape[1], rule), record=record)
+  y_BTM, _ = heads(x_BTM, x_BTM, one_row(x_BTM.shape[1], rule), record=record)
   return y_BTM, record[0]["weights_BKGTS"], record[0]["out_BTKGD"]
 
 
@@ -171,6 +171,17 @@ def apart(norms_TS) -> np.ndarray:
 def share(norms, of) -> float:
   """The smallest norm as a share of the largest of all, 0 where all are 0: 'not zero' means above 1e-3."""
   return norms.min() / of.max() if of.max() > 0 else 0.0
+
+
+def softmax(score_XS: np.ndarray) -> np.ndarray:
+  """Weights over the last axis, in the scores' own precision; X stands for any axes before it."""
+  w_XS = np.exp(score_XS - score_XS.max(-1, keepdims=True))
+  return w_XS / w_XS.sum(-1, keepdims=True)
+
+
+def entropy(w_XS: np.ndarray) -> np.ndarray:
+  """Entropy (X,) in nats of weights over the last axis."""
+  return -(w_XS * np.log(np.maximum(w_XS, np.finfo(w_XS.dtype).tiny))).sum(-1)
 
 
 def distance(a, b) -> float:

@@ -137,7 +137,9 @@ def _judged(pair: tuple[study.Finished, study.Finished], look: looks.Look) -> di
   dot, twin = pair
   both = dataclasses.replace(dot, arms={**dot.arms, **twin.arms})
   test = greater("dot", "twin", 0.0)
-  claim = Claim("A-A", "extension", "extension", "", "empirical", "trial", "auc", Trial(dot.study, test))
+  claim = Claim(
+    id="A-A", document="extension", place="extension", statement="", measure="auc", experiment=Trial(dot.study, test)
+  )
   samples, arms = both.samples(["dot", "twin"]), both.arms.values()
   decided = verdict.verdict(claim, samples, look.level, edge=any(arm.on_edge for arm in arms))
   differences = [a - b for a, b in zip(samples["dot"], samples["twin"], strict=True)]

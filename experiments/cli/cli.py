@@ -75,7 +75,7 @@ def parser() -> flags.Parser:
   )
   sub.add_argument("--first_seed", type=flags.positive, default=500, help="tuning seeds begin here (default 500)")
   sub.add_argument("--draw", type=flags.positive, default=None, metavar="N", help="only N of them, drawn by lot")
-  sub.add_argument("--draw_seed", type=flags.whole, default=0, help="the lot's seed (default 0)")
+  sub.add_argument("--draw_seed", type=flags.integer, default=0, help="the lot's seed (default 0)")
   sub = add("calibrate", "try the protocol on arms of which the truth is known", workdir=True, jobs=True)
   text = "comparisons of equal arms, and a third as many of each handicap, 334 at most (default 1000)"
   sub.add_argument("--comparisons", type=flags.positive, default=1000, metavar="N", help=text)

@@ -1,13 +1,11 @@
 """The command line's flags in the ecosystem's syntax: --config=CARD, --config.a.b=value, the rest by argparse."""
 
 import argparse
-import difflib
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from configs import values
+from configs import slots, values
 from model.errors import Refused
 
 MOST_SEEDS = 10_000
@@ -21,8 +19,7 @@ class Parser(argparse.ArgumentParser):
 
   def _check_value(self, action, value):
     if action.choices is not None and value not in action.choices:
-      near = difflib.get_close_matches(str(value), [str(choice) for choice in action.choices], n=1, cutoff=0.5)
-      hint = f"did you mean {near[0]}? " if near else ""
+      hint = slots.suggestion(str(value), action.choices)
       raise Refused(f"unknown {action.metavar or action.dest} {value!r}: {hint}allowed: {', '.join(action.choices)}")
 
 
@@ -45,8 +42,7 @@ def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, list
   if unknown:
     command = subparser(parser, getattr(space, "command", None))
     known = sorted({option for action in command._actions for option in action.option_strings})
-    near = difflib.get_close_matches(unknown[0].partition("=")[0], known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    hint = slots.suggestion(unknown[0].partition("=")[0], known)
     raise Refused(f"unknown argument {unknown[0]!r}: {hint}allowed: {', '.join(known)} and --config.KEY=VALUE")
   if getattr(space, "keep_stale", False) and getattr(space, "rerun", None):
     raise Refused("--keep_stale keeps what --rerun=stale runs again; give one of them")
@@ -66,7 +62,7 @@ def subparser(parser: Parser, name: str | None) -> argparse.ArgumentParser:
   return parser
 
 
-def whole(text: str) -> int:
+def integer(text: str) -> int:
   """Argparse type: a whole number."""
   try:
     return values.parse(text, "int")
@@ -123,8 +119,3 @@ def shadowed() -> None:
       raise Refused(
         f"the package {name!r} comes from {origin or 'nowhere'}, not from {ours}; run from another folder or remove it"
       )
-
-
-def wants_json(argv: Sequence[str] = sys.argv) -> bool:
-  """Whether stdout must hold one JSON document."""
-  return "--json" in argv

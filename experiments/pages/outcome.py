@@ -18,7 +18,7 @@ from experiments.protocol import calibration, catalog, scales
 from experiments.protocol.claim import Claim, Trial
 from experiments.protocol.study import Arm, Finished
 from experiments.record import atomic, stamp
-from experiments.run.cohorts import digest
+from experiments.run.cohorts import hash_of
 from experiments.run.store import Store, number
 from experiments.run.store import report as report_of
 
@@ -162,7 +162,7 @@ def fingerprint(rows: Sequence[Mapping[str, Any]], claims: Sequence[Claim], tier
   """A digest of all that the report of these rows shows, but for when it was made, and of the code that draws it."""
   here = Path(__file__).resolve()
   drawing = sorted(path for path in here.parent.iterdir() if path.is_file())
-  return digest(
+  return hash_of(
     {
       "rows": [{name: value for name, value in row.items() if name != "run"} for row in rows],
       "claims": [items.claim(claim) for claim in claims],

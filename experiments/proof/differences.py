@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.run.cohorts import canonical
+from experiments.record.atomic import canonical
 from experiments.run.store import number
 
 

@@ -22,7 +22,7 @@ from experiments.proof.trees import Lab, Unproved
 from experiments.protocol import reproduce, today
 from experiments.protocol.claim import Bench, Check, Claim, Trial
 from experiments.record import digest, moved, stamp
-from experiments.run.cohorts import canonical
+from experiments.record.atomic import canonical
 
 Row = ledger.Row
 Key = tuple[str, str, str]
@@ -30,7 +30,7 @@ Tell = Callable[[str], None]
 
 
 @dataclasses.dataclass
-class Outcome:
+class Renewal:
   """Rows by key: those that hold, with today's stamp, and why the others do not."""
 
   proved: dict[Key, Row] = dataclasses.field(default_factory=dict)
@@ -44,27 +44,27 @@ def prove(
   since: str = "",
   replay: bool = False,
   tell: Tell = lambda text: None,
-  outcome: Outcome | None = None,
-) -> Outcome:
+  renewal: Renewal | None = None,
+) -> Renewal:
   """Tries these rows, which are stale; see the module.
 
   `since` names the commit that made them all, `replay` lets equal runs decide where programs or host code differ. A
   proof in a row: `since` (commit), `programs` (number), `sha256` (of them, or of the samples or files compared),
   `versions`; `replayed` arms, calls run `again`, `files` of a bench; `forced` where the named commit has other code
-  than the row is stamped with. `outcome` is filled row by row, so that a command that is stopped keeps what it has.
+  than the row is stamped with. `renewal` is filled row by row, so that a command that is stopped keeps what it has.
   Raises Refused where the history is missing.
   """
-  outcome = outcome or Outcome()
+  renewal = renewal or Renewal()
   with tempfile.TemporaryDirectory(prefix="assay-prove-") as folder:
     lab = Lab(digest.root(), Path(folder), tell)
     try:
-      _prove(rows, claims, lab, since, replay, outcome)
+      _prove(rows, claims, lab, since, replay, renewal)
     finally:
       lab.close()
-  return outcome
+  return renewal
 
 
-def _prove(rows, claims, lab: Lab, since: str, replay: bool, outcome: Outcome) -> None:
+def _prove(rows, claims, lab: Lab, since: str, replay: bool, renewal: Renewal) -> None:
   made = Made(lab, rows, since)
   for row in sorted(rows, key=lambda row: (made.order(row), ledger.key(row))):
     key = ledger.key(row)
@@ -74,9 +74,9 @@ def _prove(rows, claims, lab: Lab, since: str, replay: bool, outcome: Outcome) -
       is_trial, is_bench = isinstance(claim.experiment, Trial), isinstance(claim.experiment, Bench)
       way = _by_programs if is_trial else _same_files if is_bench else _again
       proof = way(row, claim, lab, made, replay)
-      outcome.proved[key] = _stamped(row, claim, proof)
+      renewal.proved[key] = _stamped(row, claim, proof)
     except Unproved as reason:
-      outcome.remaining[key] = str(reason)
+      renewal.remaining[key] = str(reason)
       lab.tell(f"  must run again: {reason}")
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from experiments.proof import history, hosts
 from experiments.proof.differences import first
-from experiments.run.cohorts import canonical
+from experiments.record.atomic import canonical
 from experiments.run.runner import Interrupted
 
 

@@ -62,11 +62,6 @@ class Assessment:
   note: str | None = None
 
 
-def evaluate(test: Test, samples: Samples, alpha: float) -> list[TestResult]:
-  """Every part of the test in declared order; see `assess` for what they amount to together."""
-  return list(assess(test, samples, alpha).results)
-
-
 def assess(test: Test, samples: Samples, alpha: float) -> Assessment:
   """Judge a test at the one-sided level alpha. Raises KeyError for a sample that is not there."""
   if isinstance(test, Bound):

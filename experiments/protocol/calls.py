@@ -10,7 +10,7 @@ from pathlib import Path
 from configs import slots
 from experiments.protocol.claim import Bench, Check
 from experiments.record import atomic, digest
-from experiments.run.cohorts import digest as hash_of
+from experiments.run.cohorts import hash_of
 from experiments.run.runner import Runner
 from experiments.run.store import number, told
 

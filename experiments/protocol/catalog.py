@@ -3,7 +3,6 @@
 Documents: D0 quiz, D1 flash cards, D2a and D2b two lists of answers, D3 study guide, D4a and D4b interview answers.
 """
 
-import difflib
 import functools
 import importlib
 import itertools
@@ -11,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from configs import slots
 from experiments import claims
 from experiments.protocol.claim import Claim
 from model.errors import Refused
@@ -56,23 +56,36 @@ _files: dict[str, Path] = {}  # and the file of each
 @functools.cache
 def all_claims() -> tuple[Claim, ...]:
   """Every claim of ours: by document (extensions last), then place, then id."""
-  found = []
-  for path in Path(claims.__file__).parent.glob("*/__init__.py"):
-    found += importlib.import_module(f"{claims.__name__}.{path.parent.name}").CLAIMS
-  return tuple(sorted(found, key=_order))
+  return tuple(sorted((claim for folder in _folders() for claim in _of_folder(folder)), key=_order))
+
+
+@functools.cache
+def _folders() -> tuple[str, ...]:
+  return tuple(path.parent.name for path in Path(claims.__file__).parent.glob("*/__init__.py"))
+
+
+@functools.cache
+def _of_folder(folder: str) -> tuple[Claim, ...]:
+  return tuple(sorted(importlib.import_module(f"{claims.__name__}.{folder}").CLAIMS, key=_order))
+
+
+def _near(name: str) -> tuple[Claim, ...]:
+  """Every claim whose id or group can be this name: users' and one group of ours, so that no other is imported."""
+  folder = name.partition("-")[0].lower()
+  return (*(_of_folder(folder) if folder in _folders() else ()), *_own.values())
 
 
 def by_id(identifier: str) -> Claim:
   """The claim with this id, one of ours or of a file selected before; Refused with a suggestion if there is none."""
-  claims = {claim.id: claim for claim in (*all_claims(), *_own.values())}
-  if identifier not in claims:
-    raise Refused(_unknown(identifier, claims))
-  return claims[identifier]
+  found = next((claim for claim in _near(identifier) if claim.id == identifier), None)
+  if found is None:
+    raise Refused(_unknown(identifier, (claim.id for claim in (*all_claims(), *_own.values()))))
+  return found
 
 
 def group(name: str) -> tuple[Claim, ...]:
   """The claims of a group ("HEAD"), in document order; Refused with a suggestion if there is none."""
-  found = tuple(claim for claim in (*all_claims(), *_own.values()) if claim.group == name)
+  found = tuple(claim for claim in _near(name) if claim.group == name)
   if not found:
     raise Refused(_unknown(name, groups()))
   return found
@@ -99,7 +112,7 @@ def select(names: Iterable[str]) -> list[Claim]:
   for name in names:
     for claim in _named(name):
       chosen[claim.id] = claim
-  ours = [claim for claim in all_claims() if claim.id in chosen or not names]
+  ours = sorted((claim for claim in chosen.values() if claim.id not in _own), key=_order) if names else [*all_claims()]
   return ours + [claim for claim in chosen.values() if claim.id in _own]
 
 
@@ -126,17 +139,16 @@ def _named(name: str) -> Sequence[Claim]:
 
     return claim_files.load(name)
   wanted = name.lower()
-  known = (*all_claims(), *_own.values())
   for match in (lambda c: c.id.lower(), lambda c: re.sub("[a-z]$", "", c.id).lower(), lambda c: c.group.lower()):
-    found = [claim for claim in known if match(claim) == wanted]
+    found = [claim for claim in _near(name) if match(claim) == wanted]
     if found:
       return found
+  known = (*all_claims(), *_own.values())
   raise Refused(_unknown(name, [*groups(), *(claim.id for claim in known)]))
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:
-  near = difflib.get_close_matches(name.upper(), list(known), n=1, cutoff=0.5)
-  hint = f"did you mean {near[0]}? " if near else ""
+  hint = slots.suggestion(name.upper(), known)
   return f"no claim or group {name!r}; {hint}`assay list claims` shows all, groups are {', '.join(groups())}"
 
 

@@ -11,7 +11,6 @@ from typing import NamedTuple
 from model.errors import Refused
 
 NATURES = ("exact", "empirical", "measured", "cited", "paper_scale")
-EVIDENCE = ("check", "trial", "probe", "bench", "citation")
 TIERS = ("exact", "quick", "small", "long", "gpu")
 
 
@@ -185,25 +184,39 @@ class Citation:
 Evidence = Check | Trial | Probe | Bench | Citation
 
 
-@dataclasses.dataclass(frozen=True)
+KINDS = {"check": Check, "trial": Trial, "probe": Probe, "bench": Bench, "citation": Citation}
+EVIDENCE = tuple(KINDS)
+NATURE_OF = {"check": "exact", "trial": "empirical", "probe": "empirical", "bench": "measured", "citation": "cited"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Claim:
   """One row of the ledger.
 
-  `place` is document + item ("D2a-5"); `statement` is our paraphrase (at most 30 words); `experiment` is None while
-  the row is untested, and then `evidence` says which kind it will need.
+  `place` is document + item ("D2a-5"); `statement` is our paraphrase (at most 30 words). `evidence` is the kind of the
+  experiment, and is given only while that is None: it then says which kind the row will need. `nature` is what such
+  evidence usually is, and is given where it is another: a check whose samples are drawn is empirical.
   """
 
   id: str
   document: str
   place: str
   statement: str
-  nature: str
-  evidence: str
   measure: str
+  nature: str = ""
+  evidence: str = ""
   experiment: Evidence | None = None
   contradicts: tuple[str, ...] = ()
   literature: tuple[Literature, ...] = ()
   note: str = ""  # what the reader must know beside the verdict: scope, matching, caveats
+
+  def __post_init__(self):
+    """What follows from the experiment's type need not be said."""
+    evidence = self.evidence or next((kind for kind, of in KINDS.items() if type(self.experiment) is of), "")
+    object.__setattr__(self, "evidence", evidence)
+    object.__setattr__(
+      self, "nature", self.nature or next((of for kind, of in NATURE_OF.items() if kind == evidence), "")
+    )
 
   @property
   def group(self) -> str:

@@ -17,6 +17,7 @@ from configs.values import INT_LIMIT
 from experiments.protocol import catalog, measures
 from experiments.protocol.claim import (
   EVIDENCE,
+  KINDS,
   NATURES,
   TIERS,
   All,
@@ -37,7 +38,6 @@ from experiments.protocol.claim import (
 from experiments.record import digest, moved
 from model.errors import Refused
 
-KINDS = {"check": Check, "trial": Trial, "probe": Probe, "bench": Bench, "citation": Citation}
 BRINGS = {  # what kinds of evidence a nature can rest on
   "exact": ("check", "citation"),
   "empirical": ("check", "trial", "probe"),
@@ -125,8 +125,11 @@ def faults(claim: Claim, ids: Collection[str] = ()) -> Faults:
     yield f"statement has {words} words; allowed: {catalog.LONGEST} at most"
   if not isinstance(claim.note, str):
     yield f"note is {_shown(claim.note)}; allowed: a text, or none"
-  yield from _choice("nature", claim.nature, NATURES)
+  if not claim.evidence and claim.experiment is not None:
+    given = type(claim.experiment).__name__
+    yield f"experiment is a {given}; allowed: {_or(kind.__name__ for kind in KINDS.values())}"
   yield from _choice("evidence", claim.evidence, EVIDENCE)
+  yield from _choice("nature", claim.nature, NATURES)
   if claim.evidence not in BRINGS[claim.nature]:
     yield f"evidence is {claim.evidence!r}; allowed for a claim of nature {claim.nature}: {_or(BRINGS[claim.nature])}"
   yield from _related(claim, ids)

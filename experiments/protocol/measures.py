@@ -10,7 +10,7 @@ from typing import Any
 from configs import slots
 from experiments.protocol import scales, study
 from experiments.protocol.claim import Study
-from experiments.run.cohorts import canonical
+from experiments.record.atomic import canonical
 from model.errors import Refused
 
 OVERWRITTEN = {  # keys that the protocol sets for every trial, and the field of a study that says what to

@@ -15,14 +15,14 @@ from experiments.run.runner import Runner
 SINGLE_LOOK = ("exact", "quick")  # tiers that stop after the first look, decided or not
 
 
-class Outcome(NamedTuple):
+class Reproduction(NamedTuple):
   """All that one command found: rows in claim order, and the studies behind them for the report."""
 
   rows: list[dict[str, Any]]
   studies: list[study.Finished]
 
 
-def run(claims: Sequence[Claim], tier: str, runner: Runner) -> Outcome:
+def run(claims: Sequence[Claim], tier: str, runner: Runner) -> Reproduction:
   """Rows of these claims at the largest tier of their own that `tier` includes; the rest come out untested."""
   started = time.monotonic()
   at = {claim.id: claim.tier_for(tier) for claim in claims}
@@ -39,7 +39,7 @@ def run(claims: Sequence[Claim], tier: str, runner: Runner) -> Outcome:
     row = _row(claim, at[claim.id], samples, seen, runner)
     row["run"] = {"date": time.strftime("%Y-%m-%d"), "seconds": round(time.monotonic() - started, 1)} | row["run"]
     rows.append(row)
-  return Outcome(rows, list(finished.values()))
+  return Reproduction(rows, list(finished.values()))
 
 
 def ready(claims: Sequence[Claim], tier: str) -> None:

@@ -70,7 +70,7 @@ def sign_flip(values: Sequence[float], above: float = 0.0, slack: float | None =
   Exact for n <= 16. Beyond, 2^16 - 1 seeded patterns plus the observed one, which keeps the test valid. A subset mean
   within `slack` of `above` counts as reached.
   """
-  _whole(values)
+  _on_the_line(values)
   means = subset_means(values)
   slack = _slack(values, above) if slack is None else slack
   return float(1 + np.searchsorted(means, above + slack, "right")) / (len(means) + 1)
@@ -83,7 +83,7 @@ def interval(values: Sequence[float], level: float) -> Interval:
   used instead; equal values then say nothing about their spread, and the interval is the whole line ("none"). Enough
   equal values give the interval [c, c].
   """
-  _whole(values)
+  _on_the_line(values)
   n = len(values)
   k = math.floor(level * 2 ** min(n, ENUMERATED) * (1 + RELATIVE))
   if k < 1:
@@ -129,7 +129,7 @@ def two_sided(values: Sequence[float], method: str) -> float:
 
 def t_interval(values: Sequence[float], level: float) -> Interval:
   """Student's interval of the mean (paired: pass the differences); the whole line for fewer than two values."""
-  _whole(values)
+  _on_the_line(values)
   n = len(values)
   if n < 2:
     return Interval(-math.inf, math.inf, "none")
@@ -140,26 +140,11 @@ def t_interval(values: Sequence[float], level: float) -> Interval:
 
 def t_test(values: Sequence[float], above: float = 0.0) -> float:
   """One-sided p of "the mean exceeds `above`" by Student's t; 1.0 where it cannot be computed."""
-  _whole(values)
+  _on_the_line(values)
   n = len(values)
   if n < 2 or not np.isfinite(values).all() or min(values) == max(values):
     return 1.0
   return float(special.stdtr(n - 1, (above - np.mean(values)) * math.sqrt(n) / np.std(values, ddof=1)))
-
-
-def unpaired_interval(first: Sequence[float], second: Sequence[float], level: float) -> Interval:
-  """Welch's interval of mean(first) - mean(second) for samples that share no seeds."""
-  _whole(first)
-  _whole(second)
-  if min(len(first), len(second)) < 2:
-    return Interval(-math.inf, math.inf, "none")
-  a, b = (float(np.var(x, ddof=1)) / len(x) for x in (first, second))
-  center = float(np.mean(first) - np.mean(second))
-  if a + b == 0.0:
-    return Interval(center, center, "t")
-  freedom = (a + b) ** 2 / (a**2 / (len(first) - 1) + b**2 / (len(second) - 1))
-  reach = _student(level, freedom) * math.sqrt(a + b)
-  return Interval(center - reach, center + reach, "t")
 
 
 def minimum_detectable_effect(sd: float, n: int, alpha: float, power: float = 0.8) -> float:
@@ -188,33 +173,12 @@ def _student(level: float, freedom: float) -> float:
   return -float(special.stdtrit(freedom, level))
 
 
-def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
-  """Spearman's rho with ties at their mean rank; NaN when either side is constant or holds a NaN."""
-  if len(x) != len(y):
-    raise ValueError(f"{len(x)} against {len(y)} values: ranks need pairs")
-  if len(x) < 2 or np.isnan([*x, *y]).any():
-    return math.nan
-  from scipy.stats import rankdata  # slow to import, and no stored row needs it
-
-  a, b = (rankdata(side) - (len(x) + 1) / 2 for side in (x, y))
-  size = math.sqrt(float(a @ a) * float(b @ b))
-  return float(a @ b) / size if size else math.nan
-
-
 def restricted(times: Sequence[float | None], budget: float) -> list[float]:
   """Times censored at the budget: a run that never arrived (None, NaN, later) counts with the whole budget."""
   return [budget if t is None or math.isnan(t) else min(float(t), float(budget)) for t in times]
 
 
-def restricted_mean(times: Sequence[float | None], budget: float) -> tuple[float, float]:
-  """(restricted mean time, share of runs that arrived within the budget)."""
-  if not times:
-    raise ValueError("no times to average")
-  arrived = [t is not None and not math.isnan(t) and t <= budget for t in times]
-  return float(np.mean(restricted(times, budget))), float(np.mean(arrived))
-
-
-def _whole(values: Sequence[float]) -> None:
+def _on_the_line(values: Sequence[float]) -> None:
   if len(values) == 0:
     raise ValueError("no values")
   if np.isnan(values).any():

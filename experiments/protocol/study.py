@@ -13,7 +13,8 @@ from configs import override
 from experiments.protocol import scales
 from experiments.protocol.claim import Study
 from experiments.record import corpora
-from experiments.run.cohorts import canonical, trial_key
+from experiments.record.atomic import canonical
+from experiments.run.cohorts import trial_key
 from model.errors import Refused
 
 GROWTH = 3.0  # a best rate on the grid's edge grows the grid by this factor, for all arms alike

@@ -18,8 +18,6 @@ GIGAFLOPS = 20.0  # a cautious guess of one CPU core on these small matrices, fo
 COMPILE_SECONDS = 7.0  # per cohort, cold
 SEED_BASE = 1000  # a sweep's seeds are neither tuning nor reporting seeds of any claim
 
-Point = dict[str, object]
-
 
 def points(card: str, overrides: Sequence[str], given_axes: Sequence[str]) -> dict[str, dict[str, Any]]:
   """Name -> resolved config of every point: the axes crossed, or the card's own sweep()."""

@@ -12,8 +12,7 @@ from configs import slots
 from experiments.protocol import calls, study
 from experiments.protocol.claim import All, Bench, Check, Claim, Contrast, Equivalent, Moderated, Test, Trial
 from experiments.record import corpora, digest, sources, stamp
-from experiments.run.cohorts import digest as hash_of
-from experiments.run.cohorts import trial_key
+from experiments.run.cohorts import hash_of, trial_key
 
 TIMED = ("attention", "cell")  # families whose kinds a bench sets side by side
 WITHIN_TIMED = ("model.attention", "model.cell", "model.kernels")

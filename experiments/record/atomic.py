@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, sealed so that a changed byte is found, and never outside their root."""
+"""Files that are there whole or not at all, sealed so that a changed byte is found."""
 
 import contextlib
 import hashlib
@@ -13,7 +13,6 @@ from typing import Any
 
 from model.errors import Refused
 
-LONGEST_NAME = 255  # bytes, of every file system in use
 SEAL = "sha256"  # the key of a sealed document that holds the digest of all the rest
 
 
@@ -25,15 +24,13 @@ class Unsealed(Damaged):
   """A document without a checksum, as earlier versions wrote them: nobody can tell whether it was changed."""
 
 
-def canonical(value: Any, indent: int | None = None) -> str:
-  """Strict JSON of plain, numpy or jax values: keys sorted, UTF-8 as it is, NaN and infinities as "nan" "inf" "-inf".
+def canonical(value: Any, indent: int | None = None, *, ascii: bool = False) -> str:
+  """Strict JSON of plain, numpy or jax values: keys sorted, NaN and infinities as "nan" "inf" "-inf".
 
-  Equal values give equal text, so that its digest may stand for the value.
+  Equal values give equal text, so that its digest may stand for the value. UTF-8 as it is, or escaped with `ascii`:
+  keys of trials are digests of that spelling.
   """
-  separators = (",", ":") if indent is None else (",", ": ")
-  return json.dumps(
-    _plain(value), sort_keys=True, ensure_ascii=False, allow_nan=False, indent=indent, separators=separators
-  )
+  return _spelled(_plain(value), indent, ascii)
 
 
 def write_json(path: str | os.PathLike, value: Any, indent: int | None = None) -> None:
@@ -145,20 +142,6 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
     raise Refused(f"{path} cannot be written: {error.strerror}; make room or choose another --workdir") from error
 
 
-def inside(root: str | os.PathLike, path: str | os.PathLike) -> Path:
-  """The absolute path of `path` below `root`; Refused when it leaves it by .., an absolute path or a link."""
-  told, root = str(path), Path(root).resolve()
-  if "\0" in told or any(len(os.fsencode(part)) > LONGEST_NAME for part in Path(told).parts):
-    raise Refused(f"{told[:60]!r} is no file name; use at most {LONGEST_NAME} bytes and no NUL")
-  try:
-    found = (root / path).resolve()
-  except (OSError, RuntimeError) as error:  # a loop of links
-    raise Refused(f"{told!r} cannot be followed below {root}; name a path without loops of links") from error
-  if not found.is_relative_to(root):
-    raise Refused(f"{told!r} leads out of {root}; name a path below it")
-  return found
-
-
 def _plain(value):
   if hasattr(value, "tolist"):  # numpy and jax, scalars and arrays
     value = value.tolist()
@@ -172,9 +155,10 @@ def _plain(value):
   return value
 
 
-def _spelled(found: Any) -> str:
-  """`canonical` of what came from JSON and so is plain already."""
-  return json.dumps(found, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+def _spelled(plain: Any, indent: int | None = None, ascii: bool = False) -> str:
+  """`canonical` of what came from JSON, or went through `_plain`."""
+  separators = (",", ":") if indent is None else (",", ": ")
+  return json.dumps(plain, sort_keys=True, ensure_ascii=ascii, allow_nan=False, indent=indent, separators=separators)
 
 
 def _no_constant(name: str):

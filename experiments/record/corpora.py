@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from configs import classes, slots
+from configs import slots, source
 from model.errors import Refused
 
 INTERFACE = "train/tasks/task.py"  # what every task is built on; its `data_sha256` says that nothing is read
@@ -53,9 +53,9 @@ def sha256_of(path: str | Path) -> str | None:
 
 def present(config: Mapping[str, Any]) -> None:
   """Raises Refused when a package or a file that the config's task needs is not there."""
-  from train.corpora import package
-
   for name in _needs(config["task"]["kind"]):
+    from train.corpora import package  # most tasks need none
+
     package.find(importlib.import_module(f"train.corpora.{name}").PACKAGE)
   hashes(config)
 
@@ -73,7 +73,7 @@ def _files(config: Mapping[str, Any]) -> dict[str, Path]:
 @functools.lru_cache(maxsize=64)
 def _own_files(kind: str) -> dict[str, Path]:
   names = _literal(kind, "files")
-  folder = classes.path_of("tasks", kind).parent
+  folder = slots.class_of("tasks", kind).path.parent
   return {f"files: {name}": (folder / name).resolve() for name in names}
 
 
@@ -102,25 +102,23 @@ def _literal(kind: str, name: str) -> tuple[str, ...]:
 @functools.lru_cache(maxsize=64)
 def _attributes(kind: str) -> Mapping[str, Any]:
   """Literal attributes of a task's class, its own before those of the classes it is built on."""
-  _, chain = _chain(kind)
   found: dict[str, Any] = {}
-  for read in chain:
-    found = slots._attributes(read.node) | found
+  for one in _chain(kind)[0]:
+    found = slots._attributes(one.node) | found
   return found
 
 
 @functools.lru_cache(maxsize=64)
 def _must_be_asked(kind: str) -> bool:
   """Whether the built task alone can tell its data: it has a `data_sha256` that `needs` does not explain."""
-  whole, chain = _chain(kind)
-  below = [read for read in chain if read.path != slots.ROOT / INTERFACE]
-  defined = any(function.name == "data_sha256" for read in below for function in classes.functions(read.node))
+  chain, whole = _chain(kind)
+  below = [one for one in chain if one.path != slots.ROOT / INTERFACE]
+  defined = any("data_sha256" in source.methods(one.node) for one in below)
   return (defined or not whole) and (":" in kind or not _needs(kind))
 
 
-def _chain(kind: str):
-  chain, whole = classes.chain("tasks", kind)
-  return whole, chain
+def _chain(kind: str) -> tuple[list[source.Found], bool]:
+  return source.chain(slots.class_of("tasks", kind))
 
 
 def _sha256(path: Path) -> str:

@@ -4,14 +4,12 @@ A point is a resolved config (plain JSON). Its trial key is the hash of the conf
 """
 
 import functools
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from configs import dials, slots
-from experiments.record import corpora
+from experiments.record import atomic, corpora
 
 # Run-time numbers of a run whatever it is built of; all else is compiled into the cohort, but for the dials that the
 # classes in the slots of the model hold (configs/dials.py).
@@ -53,22 +51,17 @@ class Pack(NamedTuple):
   @property
   def key(self) -> str:
     """Names the pack's folder of checkpoints."""
-    return digest({"cohort": self.cohort, "members": list(self.keys)})[:16]
+    return hash_of({"cohort": self.cohort, "members": list(self.keys)})[:16]
 
 
-def canonical(value: Any) -> str:
-  """The canonical JSON text that keys are hashed from."""
-  return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-
-
-def digest(value: Any) -> str:
-  """sha256 of the canonical JSON, hexadecimal."""
-  return hashlib.sha256(canonical(value).encode()).hexdigest()
+def hash_of(value: Any) -> str:
+  """sha256 of the value's canonical JSON, hexadecimal."""
+  return atomic.sha256(atomic.canonical(value, ascii=True))
 
 
 def trial_key(config: Mapping[str, Any], data_sha256: Mapping[str, str]) -> str:
   """16 hex digits that name a trial."""
-  return digest({"config": identity(config), "data": dict(data_sha256)})[:16]
+  return hash_of({"config": identity(config), "data": dict(data_sha256)})[:16]
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,7 +78,7 @@ def cohort_key(config: Mapping[str, Any]) -> str:
   rest = without(identity(config), member_keys(config))
   if not _own_model(config):
     rest["model"] = rest["model"] | {"dropout": config["model"]["dropout"] > 0}  # the rate is a dial of ours
-  return digest(rest)[:16]
+  return hash_of(rest)[:16]
 
 
 def member_keys(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -129,7 +122,7 @@ def _stands_at(config: Mapping[str, Any], path: str, value: Any) -> bool:
     node = node[name]
     if kind and not (isinstance(node, Mapping) and node.get("kind") == kind):
       return False
-  return canonical(node) == canonical(value)
+  return atomic.canonical(node) == atomic.canonical(value)
 
 
 def _at(config: Mapping[str, Any], path: str) -> Any:

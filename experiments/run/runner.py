@@ -7,7 +7,6 @@ import collections
 import contextlib
 import dataclasses
 import json
-import os
 import queue
 import signal
 import subprocess
@@ -24,6 +23,7 @@ from experiments.run.signals import Interrupted, caught
 from experiments.run.store import Store
 from experiments.run.turns import Turns
 from model.errors import Refused
+from train import compute
 
 VMAP_WIDTH = 16  # members per pack on an accelerator; on CPU members run one by one
 CALL_STEPS = {"experiments.claims": 300, "experiments.bench": 3000}  # what a call counts for in the progress shown
@@ -238,10 +238,10 @@ class Runner:
   def _jobs(self) -> int:
     if self.options.jobs:
       return self.options.jobs
-    return len(_cores()) if self.backend["device"] == "cpu" else 1
+    return compute.cores() if self.backend["device"] == "cpu" else 1
 
   def _core(self, index: int) -> int:
-    cores = _cores()
+    cores = compute.core_numbers()
     jobs = self.options.jobs or len(cores)
     return cores[index % len(cores)] if 1 < jobs <= len(cores) else -1
 
@@ -356,7 +356,3 @@ def _ending(code: int) -> str:
   """What a worker's exit code says to the user."""
   hint = "killed, perhaps out of memory: use fewer --jobs" if code in (-9, 137) else "see crash.txt, if there is one"
   return f"code {code} ({hint})"
-
-
-def _cores() -> list[int]:
-  return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))

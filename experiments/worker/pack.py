@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 
 from experiments.record import atomic
-from experiments.run.cohorts import Pack, digest
+from experiments.run.cohorts import Pack, hash_of
 from experiments.run.store import Store, number
 from experiments.worker import brief, examine, measured, readings
 from model import build
@@ -77,7 +77,7 @@ def run(
   examine.batches(cohort.task, cohort.train_data, pack.configs[0], "train")
   examine.batches(cohort.task, cohort.eval_data[split], pack.configs[0], split)
   stamps = [made | readings.record(config) for made, config in zip(stamps, pack.configs, strict=True)]
-  makers = [digest([made.get("code_sha256"), made.get("read")])[:16] for made in stamps]
+  makers = [hash_of([made.get("code_sha256"), made.get("read")])[:16] for made in stamps]
   folder = store.cohort(pack.key) / "checkpoints"
   if all(store.result(key) is not None for key in pack.keys):
     shutil.rmtree(folder, ignore_errors=True)  # what has ended and is asked for again was made by other code or data

@@ -151,7 +151,14 @@ class Banded(Mechanism):
     return _gathered(out_BTKGD, 1, self.dilation, length), _gathered(lse_BKGT, 3, self.dilation, length)
 
   def _reach(self, blocks, more, looks_back):
-    """For each block its neighbors in the same row, and `more` blocks behind all rows: (numbers, are they there)."""
+    """For each block its neighbors in the same row, and `more` blocks behind all rows: (numbers, are they there).
+
+    Four blocks that look back over one, and one more block that stands apart as number 4:
+
+        numbers [[0, 0, 4], [0, 1, 4], [1, 2, 4], [2, 3, 4]]    there [[no, yes, yes], [yes, yes, yes], ...]
+
+    Block 0 has nothing before it: its first number is a stand-in, of which no key counts.
+    """
     behind = min(blocks - 1, -(-(self.window - 1) // self._size()))
     near_NJ = np.arange(blocks)[:, None] + np.arange(-behind, 1 if looks_back else behind + 1)
     some_NJ = np.pad((near_NJ >= 0) & (near_NJ < blocks), ((0, 0), (0, more)), constant_values=True)
@@ -188,7 +195,11 @@ class _Near(Rule):
 
 
 def _spread(a, rows: int, length: int):
-  """(B, T, ...) as (B, length, ...): every `rows`-th token first, then those one after them, and so on."""
+  """(B, T, ...) as (B, length, ...): every `rows`-th token first, then those one after them, and so on.
+
+  With a dilation of 2 the tokens 0 1 2 3 4 5 6 7 stand as 0 2 4 6 1 3 5 7: what sees each other is side by side again,
+  and in blocks of 2 the first row is the blocks 0 2 | 4 6, the second 1 3 | 5 7.
+  """
   a = tiles.padded(jnp.asarray(a), length)
   return a if rows == 1 else tiles.joined(jnp.swapaxes(tiles.cut(a, rows), 1, 2), 1)
 

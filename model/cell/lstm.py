@@ -12,7 +12,11 @@ from model.cell.cell import Cell, entered, fused, keeping, recurrent, times, wid
 
 
 class Lstm(Cell):
-  """Gates in the order input, forget, update, output.
+  """Gates in the order input, forget, update, output: with two units the eight columns Z of every array of gates are
+
+      i0 i1 | f0 f1 | u0 u1 | o0 o1
+
+  and one product of h (B, 2) with R (2, 8) serves all. Where their inputs are 0 the gates are 1/2 and u is 0: c halves.
 
   forget_bias: added to the forget gate's trained bias, which starts at 0 (1.0: Jozefowicz et al. 2015). chrono: the
   longest lag to be remembered; in place of forget_bias, unit i forgets over about lag_i steps and takes in as slowly,

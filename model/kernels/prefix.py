@@ -6,6 +6,15 @@ any number of segments: the sums start anew where another one begins.
 
 `features` maps vectors (..., D) to Features (..., F). Arrays of chunks begin with N, B: chunk, batch. Values carry a
 last column of ones, so that z is the last column of S.
+
+Five tokens of two segments, in chunks of two; the sixth place is padding:
+
+    token                 0 1 | 2 3 | 4 -
+    segment               1 1 | 1 2 | 2 0
+    sums before a chunk    -  | 0 1 |  3
+
+Query 2 meets key 2 inside its chunk and the sums over 0 and 1. Query 3 meets itself alone: the sums before its chunk
+are of segment 1. What goes on to the third chunk is of the second one's last segment, so query 4 meets 3 and itself.
 """
 
 from typing import NamedTuple

@@ -3,6 +3,16 @@
 Tiles that fit into a step are worked on at once. A longer row is scanned: the backward pass computes each tile again
 and adds to the gradients of the keys in place, so that only inputs and results grow with the row, whatever the number
 of blocks chosen. What is scanned cannot be differentiated forward (jvp).
+
+Six tokens in blocks of two, where each block of queries meets the block before it and its own:
+
+    keys       0 1 | 2 3 | 4 5
+    at_RNJ     [[[0, 0], [0, 1], [1, 2]]]
+    some_RNJ   [[[False, True], [True, True], [True, True]]]
+    chosen     0 1 0 1 | 0 1 2 3 | 2 3 4 5
+
+Queries 4 and 5 work on keys 2 to 5. The first two keys of the first tile are there for the shape: `some_RNJ` makes them
+segment 0, which nobody sees.
 """
 
 import functools

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from flax import nnx
 
-from configs import classes, dials, slots
+from configs import dials, slots, source
 from model import build
 from model.initial import Dial
 
@@ -96,4 +96,4 @@ def test_what_is_read_of_our_kinds_is_what_their_objects_hold(family, kind):
   held = [path[-1] for path, _ in nnx.to_flat_state(nnx.state(made, Dial))]
   named = set(slots.options(family, kind)) & set(held)
   assert named == found
-  assert classes.chain(family, kind)[1]
+  assert source.chain(slots.class_of(family, kind))[1]

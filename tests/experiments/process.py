@@ -21,7 +21,7 @@ STUDY = Study(
 )
 CLAIMS = (
   Claim(id="MINE-TINY", document="extension", place="extension", statement="Scaling makes recall faster.",
-    nature="empirical", evidence="trial", measure="mean accuracy",
+    measure="mean accuracy",
     experiment=Trial(STUDY, greater("dot", "unscaled", 0.0))),
 )
 """

@@ -45,7 +45,6 @@ for shape in ((4, 1), (2, 2), (1, 1)):
   like = mesh.shard_state(np.zeros_like(state), mesh.make(*shape))
   again, _ = checkpoint.restore(folder, like)
   out["resumed"].append(bool((np.asarray(again) == state).all()) and again.sharding == like.sharding)
-out["fit"] = [list(mesh.fit(e, b).shape.values()) for e, b in ((4, 8), (2, 8), (3, 8), (1, 6), (6, 3))]
 print(json.dumps(out))
 """
 
@@ -62,7 +61,6 @@ def test_four_devices_give_what_one_gives():
   assert out["spec"]["2x2"] == [[[2, 3]], [[2, 3]]]
   assert max(out["diff"].values()) < 1e-5
   assert out["resumed"] == [True, True, True]
-  assert out["fit"] == [[4, 1], [2, 2], [3, 1], [1, 2], [3, 1]]
 
 
 def test_too_few_devices_is_refused():

@@ -28,14 +28,12 @@ def _first_evener(kind: str) -> All:
 
 CLAIMS = (
   Claim(
-    "ADD-1",
-    "D4",
-    "D4a-3",
-    "Dot-product attention was preferred to additive attention for its speed.",
-    "measured",
-    "bench",
-    "ratio of times, forward and backward, by key width and length, best implementation of each",
-    Bench(
+    id="ADD-1",
+    document="D4",
+    place="D4a-3",
+    statement="Dot-product attention was preferred to additive attention for its speed.",
+    measure="ratio of times, forward and backward, by key width and length, best implementation of each",
+    experiment=Bench(
       "score.speed",
       All(
         (
@@ -60,14 +58,12 @@ CLAIMS = (
     "a compiled program. A fused additive kernel would narrow the gap; none is published.",
   ),
   Claim(
-    "ADD-2",
-    "D4",
-    "D4a-3",
-    "Taken as a whole, additive attention costs about as much computation as dot-product attention.",
-    "exact",
-    "check",
-    "ratio of FLOPs by key width and length, for tanh counted as 1 to 20",
-    Check(
+    id="ADD-2",
+    document="D4",
+    place="D4a-3",
+    statement="Taken as a whole, additive attention costs about as much computation as dot-product attention.",
+    measure="ratio of FLOPs by key width and length, for tanh counted as 1 to 20",
+    experiment=Check(
       "add.checks.layers",
       Moderated("operations counted per tanh", {"1": _similar(1), "20": _similar(20)}),
     ),
@@ -76,14 +72,13 @@ CLAIMS = (
     "sum are (5 + t) / 4 times the dot product's for t operations per tanh; projections pull a layer toward 1.",
   ),
   Claim(
-    "ADD-3",
-    "D4",
-    "D4b-2",
-    "A score costs a number of operations linear in the key width for the dot product and quadratic for addition.",
-    "exact",
-    "check",
-    "exponent of FLOPs per pair in the key width, projections counted once per token or for every pair",
-    Check(
+    id="ADD-3",
+    document="D4",
+    place="D4b-2",
+    statement="A score costs a number of operations linear in the key width for the dot product and quadratic for "
+    "addition.",
+    measure="exponent of FLOPs per pair in the key width, projections counted once per token or for every pair",
+    experiment=Check(
       "add.checks.exponents",
       Moderated(
         "projection of additive scores",
@@ -98,14 +93,12 @@ CLAIMS = (
     "of a pair splits into one per token (ADD-8), and dot products in a layer have projections, too.",
   ),
   Claim(
-    "ADD-6a",
-    "D4",
-    "D4b-2",
-    "At initialization additive attention spreads its weights more evenly than dot-product attention.",
-    "exact",
-    "check",
-    "normalized entropy of the weights at initialization, against scaled and unscaled dot",
-    Check(
+    id="ADD-6a",
+    document="D4",
+    place="D4b-2",
+    statement="At initialization additive attention spreads its weights more evenly than dot-product attention.",
+    measure="normalized entropy of the weights at initialization, against scaled and unscaled dot",
+    experiment=Check(
       "add.checks.evenness",
       Moderated(
         SCALE,
@@ -118,26 +111,22 @@ CLAIMS = (
     "small; first queries and keys have unit variance.",
   ),
   Claim(
-    "ADD-7",
-    "D4",
-    "D4a-3",
-    "The addition in additive attention is cheap by itself.",
-    "exact",
-    "check",
-    "FLOPs per pair of the sum alone, and with tanh and read-out",
-    Check("add.checks.addition", Bound("sum alone", 0.0, 1.0)),
+    id="ADD-7",
+    document="D4",
+    place="D4a-3",
+    statement="The addition in additive attention is cheap by itself.",
+    measure="FLOPs per pair of the sum alone, and with tanh and read-out",
+    experiment=Check("add.checks.addition", Bound("sum alone", 0.0, 1.0)),
     note="The sum q + k takes d operations per pair, a dot product 2 d. It is a small part: with tanh and read-out the "
     "score takes (3 + t) d for t operations per tanh.",
   ),
   Claim(
-    "ADD-8",
-    "D4",
-    "D4a-3",
-    "An additive score amounts to a network with one hidden layer on query and key.",
-    "exact",
-    "check",
-    "difference between the additive score and such a network on the joined vectors",
-    Check(
+    id="ADD-8",
+    document="D4",
+    place="D4a-3",
+    statement="An additive score amounts to a network with one hidden layer on query and key.",
+    measure="difference between the additive score and such a network on the joined vectors",
+    experiment=Check(
       "add.checks.hidden_layer",
       All((Bound("difference", 0.0, 1e-5), Bound("difference without the hidden layer", 1e-3))),
       identity=True,

@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from experiments.claims.grid import Samples, attention, call, cases, distance
-from experiments.claims.scale.checks import entropy, softmax
+from experiments.claims.grid import Samples, attention, call, cases, distance, entropy, softmax
 from model import build, initial, see
 from model.heads import Heads
 

@@ -65,14 +65,12 @@ def _evener(width: int) -> All:
 
 TRAINED = (
   Claim(
-    "ADD-4",
-    "D4",
-    "D4a-3",
-    "The wider the keys, the more additive attention gains on dot-product attention.",
-    "empirical",
-    "trial",
-    "interaction of mechanism and key width on area under the accuracy curve, against unscaled and scaled dot",
-    Trial(
+    id="ADD-4",
+    document="D4",
+    place="D4a-3",
+    statement="The wider the keys, the more additive attention gains on dot-product attention.",
+    measure="interaction of mechanism and key width on area under the accuracy curve, against unscaled and scaled dot",
+    experiment=Trial(
       MECHANISMS,
       Moderated(
         SCALE,
@@ -86,14 +84,12 @@ TRAINED = (
     "scores. Additive v starts at deviation d^-1/2, so its scores do not grow with the width; with unit v they would.",
   ),
   Claim(
-    "ADD-5",
-    "D4",
-    "D4b-2",
-    "Dot-product attention usually gives better results than additive attention.",
-    "empirical",
-    "trial",
-    "test loss, mean over a grid of key widths and tasks fixed beforehand, on tasks not learned to the end",
-    Trial(
+    id="ADD-5",
+    document="D4",
+    place="D4b-2",
+    statement="Dot-product attention usually gives better results than additive attention.",
+    measure="test loss, mean over a grid of key widths and tasks fixed beforehand, on tasks not learned to the end",
+    experiment=Trial(
       QUALITY,
       Moderated(
         SCALE,
@@ -119,14 +115,12 @@ TRAINED = (
     "model. Quality at the end of 300 steps, each arm at the rate with the least loss. Speed is ADD-5b.",
   ),
   Claim(
-    "ADD-5b",
-    "extension",
-    "D4b-2",
-    "Scaled dot-product attention learns recall faster than additive attention.",
-    "empirical",
-    "trial",
-    "area under the accuracy curve at key width 8, under two initializations",
-    Trial(
+    id="ADD-5b",
+    document="extension",
+    place="D4b-2",
+    statement="Scaled dot-product attention learns recall faster than additive attention.",
+    measure="area under the accuracy curve at key width 8, under two initializations",
+    experiment=Trial(
       MECHANISMS,
       Moderated(
         "first query and key weights",
@@ -143,14 +137,12 @@ TRAINED = (
     "named before the reporting seeds ran. Minimum effect: six of 300 steps.",
   ),
   Claim(
-    "ADD-6b",
-    "D4",
-    "D4b-2",
-    "After training additive attention still spreads its weights more evenly than dot-product attention.",
-    "empirical",
-    "probe",
-    "normalized entropy and mass on the right key, at equal step and at equal loss",
-    Probe(
+    id="ADD-6b",
+    document="D4",
+    place="D4b-2",
+    statement="After training additive attention still spreads its weights more evenly than dot-product attention.",
+    measure="normalized entropy and mass on the right key, at equal step and at equal loss",
+    experiment=Probe(
       EVENNESS,
       Moderated(
         "key width",
@@ -168,14 +160,12 @@ TRAINED = (
     "(margin .05 nat): the comparison is at equal step and at equal loss at once.",
   ),
   Claim(
-    "ADD-9",
-    "D4",
-    "D4b-2",
-    "Additive attention does worse because its weights are too even.",
-    "empirical",
-    "trial",
-    "gap to scaled dot with and without a gain that brings the entropy of additive scores to that of dot",
-    Trial(
+    id="ADD-9",
+    document="D4",
+    place="D4b-2",
+    statement="Additive attention does worse because its weights are too even.",
+    measure="gap to scaled dot with and without a gain that brings the entropy of additive scores to that of dot",
+    experiment=Trial(
       GAIN,
       All(
         (

@@ -12,15 +12,15 @@ _PREDICTED = All(
 
 CLAIMS = (
   Claim(
-    "COMP-1",
-    "D2",
-    "D2a-1",
-    "Multi-head attention, positions, feed-forward network, normalization and residuals are each a key part: no one can"
+    id="COMP-1",
+    document="D2",
+    place="D2a-1",
+    statement="Multi-head attention, positions, feed-forward network, normalization and residuals are each a key part: "
+    "no one can"
     " be removed without loss.",
-    "empirical",
-    "trial",
-    "accuracy lost on the task built for a part, and loss added on one built for none, replaced at equal parameters",
-    Trial(PARTS, _PREDICTED),
+    measure="accuracy lost on the task built for a part, and loss added on one built for none, replaced at equal "
+    "parameters",
+    experiment=Trial(PARTS, _PREDICTED),
     note="Each removal must cost a tenth of accuracy on its own task (several relations, order, modular sum, a stack of"
     " six layers) and .05 nat per phoneme on real words. Attention gives way to plain averaging, the network to a"
     " linear one. The pattern was written down beforehand.",

@@ -29,14 +29,12 @@ def _as_good(name: str) -> Equivalent:
 
 CLAIMS = (
   Claim(
-    "CTX-1",
-    "D1",
-    "D1-6; D2b-9",
-    "The cost of a layer grows with the square of the input length.",
-    "exact",
-    "check",
-    "coefficients of a n + b n^2 fitted to a layer's counted operations",
-    Check(
+    id="CTX-1",
+    document="D1",
+    place="D1-6; D2b-9",
+    statement="The cost of a layer grows with the square of the input length.",
+    measure="coefficients of a n + b n^2 fitted to a layer's counted operations",
+    experiment=Check(
       "ctx.checks.operations",
       All(
         (
@@ -51,14 +49,12 @@ CLAIMS = (
     contradicts=("RNN-5",),
   ),
   Claim(
-    "CTX-2",
-    "D2",
-    "D2b-9",
-    "Because of its quadratic scores, attention over long inputs takes much memory.",
-    "measured",
-    "bench",
-    "slope of peak temporary memory in length, scores materialized and blockwise",
-    Bench(
+    id="CTX-2",
+    document="D2",
+    place="D2b-9",
+    statement="Because of its quadratic scores, attention over long inputs takes much memory.",
+    measure="slope of peak temporary memory in length, scores materialized and blockwise",
+    experiment=Bench(
       "span.memory",
       Moderated(
         "how scores are kept",
@@ -79,14 +75,12 @@ CLAIMS = (
     ),
   ),
   Claim(
-    "CTX-3",
-    "D2",
-    "D2b-8",
-    "A fixed input length keeps the model from using whole long documents.",
-    "empirical",
-    "trial",
-    "recall of a fact beyond the segment, without and with memory carried over, against the whole row",
-    Trial(
+    id="CTX-3",
+    document="D2",
+    place="D2b-8",
+    statement="A fixed input length keeps the model from using whole long documents.",
+    measure="recall of a fact beyond the segment, without and with memory carried over, against the whole row",
+    experiment=Trial(
       studies.SEGMENTS,
       Moderated(
         "memory carried over",
@@ -101,14 +95,13 @@ CLAIMS = (
     contradicts=("RNN-7a",),
   ),
   Claim(
-    "CTX-4",
-    "D2",
-    "D2b-8",
-    "Important information beyond the attention window may be missed, which costs accuracy on distant dependencies.",
-    "empirical",
-    "trial",
-    "accuracy on a fact below and above depth times window",
-    Trial(
+    id="CTX-4",
+    document="D2",
+    place="D2b-8",
+    statement="Important information beyond the attention window may be missed, which costs accuracy on distant "
+    "dependencies.",
+    measure="accuracy on a fact below and above depth times window",
+    experiment=Trial(
       studies.WINDOWS,
       Moderated(
         "distance",
@@ -131,14 +124,12 @@ CLAIMS = (
     note="Stacked layers reach depth times window, not one window.",
   ),
   Claim(
-    "CTX-5",
-    "D2",
-    "D2b-9",
-    "Longer contexts demand large hardware resources.",
-    "measured",
-    "bench",
-    "time per token against the number of tokens, scores all at once and by blocks of keys",
-    Bench(
+    id="CTX-5",
+    document="D2",
+    place="D2b-9",
+    statement="Longer contexts demand large hardware resources.",
+    measure="time per token against the number of tokens, scores all at once and by blocks of keys",
+    experiment=Bench(
       "span.time",
       All(
         (
@@ -151,14 +142,12 @@ CLAIMS = (
     " are told by CTX-2.",
   ),
   Claim(
-    "CTX-6a",
-    "D2",
-    "D2b-9",
-    "Sparse attention, Reformer and Longformer ease the cost of long inputs.",
-    "measured",
-    "bench",
-    "exponent of time in length: dense less window, blocks and hashing",
-    Bench(
+    id="CTX-6a",
+    document="D2",
+    place="D2b-9",
+    statement="Sparse attention, Reformer and Longformer ease the cost of long inputs.",
+    measure="exponent of time in length: dense less window, blocks and hashing",
+    experiment=Bench(
       "span.time",
       All(
         tuple(
@@ -170,14 +159,12 @@ CLAIMS = (
     note="From 512 to 2048 tokens, forward and backward: Longformer's window, BigBird's blocks, Reformer's hashing.",
   ),
   Claim(
-    "CTX-6b",
-    "extension",
-    "D2b-9",
-    "Sparse attention, Reformer and Longformer keep the quality of dense attention.",
-    "empirical",
-    "trial",
-    "accuracy loss on long recall inside a margin",
-    Trial(
+    id="CTX-6b",
+    document="extension",
+    place="D2b-9",
+    statement="Sparse attention, Reformer and Longformer keep the quality of dense attention.",
+    measure="accuracy loss on long recall inside a margin",
+    experiment=Trial(
       studies.QUALITY,
       All(tuple(_as_good(name) for name in ("window and global", "blocks", "hashing"))),
     ),
@@ -187,27 +174,23 @@ CLAIMS = (
     note="The LRA averages are disputed and serve as context only.",
   ),
   Claim(
-    "CTX-7",
-    "D2",
-    "D2b-9",
-    "Merely lengthening the context is no workable way to handle longer contexts.",
-    "empirical",
-    "trial",
-    "loss on prose with contexts of 32 and 256 characters, at equal characters per step and equal steps",
-    Trial(
+    id="CTX-7",
+    document="D2",
+    place="D2b-9",
+    statement="Merely lengthening the context is no workable way to handle longer contexts.",
+    measure="loss on prose with contexts of 32 and 256 characters, at equal characters per step and equal steps",
+    experiment=Trial(
       studies.CONTEXT,
       greater("context 256", "context 32", by=-0.02, name="loss with context 256 less 32"),
     ),
   ),
   Claim(
-    "CTX-8",
-    "extension",
-    "D2b-9",
-    "On Reformer's duplication task accuracy grows with the number of hash rounds.",
-    "empirical",
-    "trial",
-    "slope of accuracy over the logarithm of the rounds, from one to four",
-    Trial(
+    id="CTX-8",
+    document="extension",
+    place="D2b-9",
+    statement="On Reformer's duplication task accuracy grows with the number of hash rounds.",
+    measure="slope of accuracy over the logarithm of the rounds, from one to four",
+    experiment=Trial(
       studies.DUPLICATION,
       slope(
         tuple(f"{n} rounds" for n in studies.ROUNDS),

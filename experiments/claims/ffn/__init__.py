@@ -28,14 +28,12 @@ _TO_2020, _SINCE = "share with plain ReLU or GELU, to 2020", "share with plain R
 
 CLAIMS = (
   Claim(
-    "FFN-1",
-    "extension",
-    "D2a-6",
-    "ReLU and GELU lead to the same quality.",
-    "empirical",
-    "trial",
-    "difference in mean accuracy over training inside a margin, with a known worse arm outside it",
-    Trial(
+    id="FFN-1",
+    document="extension",
+    place="D2a-6",
+    statement="ReLU and GELU lead to the same quality.",
+    measure="difference in mean accuracy over training inside a margin, with a known worse arm outside it",
+    experiment=Trial(
       MOD_SUM,
       Equivalent(
         greater("ReLU, 1", "GELU, 1", 0.0, "ReLU less GELU"),
@@ -48,27 +46,26 @@ CLAIMS = (
     "mean accuracy over 160 steps is off its ceiling. Margin: a twentieth of it. Known worse: the identity.",
   ),
   Claim(
-    "FFN-2",
-    "D1",
-    "D1-14",
-    "After attention a feed-forward network processes the result further: it computes what attention alone cannot.",
-    "empirical",
-    "trial",
-    "accuracy on the modular sum of two attended values, against a linear network of equal size and wider attention",
-    Trial(MOD_SUM, All(tuple(_worth(other) for other in ("none", "identity", "wide attention")))),
+    id="FFN-2",
+    document="D1",
+    place="D1-14",
+    statement="After attention a feed-forward network processes the result further: it computes what attention alone "
+    "cannot.",
+    measure="accuracy on the modular sum of two attended values, against a linear network of equal size and wider "
+    "attention",
+    experiment=Trial(MOD_SUM, All(tuple(_worth(other) for other in ("none", "identity", "wide attention")))),
     note="One layer, against no network, a linear one of equal size, and heads twice as wide that spend its parameters."
     " Sums modulo 16, minimum: a fifth of accuracy after 400 steps. Modulo 8 the linear network, too, learned much of"
     " the sum on tuning seeds: attention's weights depend on its input, so that it is not linear either.",
   ),
   Claim(
-    "FFN-3",
-    "extension",
-    "D1-14",
-    "Placing the feed-forward network after attention, rather than before or beside it, matters for quality.",
-    "empirical",
-    "trial",
-    "mean accuracy over training of the usual order less the mean of three others, two layers, equal parameters",
-    Trial(
+    id="FFN-3",
+    document="extension",
+    place="D1-14",
+    statement="Placing the feed-forward network after attention, rather than before or beside it, matters for quality.",
+    measure="mean accuracy over training of the usual order less the mean of three others, two layers, equal "
+    "parameters",
+    experiment=Trial(
       MOD_SUM,
       Contrast(
         "after attention over the mean of the other orders",
@@ -84,14 +81,12 @@ CLAIMS = (
     "modulo 8.",
   ),
   Claim(
-    "FFN-4a",
-    "D2",
-    "D2a-6",
-    "Published Transformers usually put ReLU or GELU between the two layers.",
-    "cited",
-    "citation",
-    "share of published models with plain ReLU or GELU, by date",
-    Citation(
+    id="FFN-4a",
+    document="D2",
+    place="D2a-6",
+    statement="Published Transformers usually put ReLU or GELU between the two layers.",
+    measure="share of published models with plain ReLU or GELU, by date",
+    experiment=Citation(
       published.PUBLISHED,
       {_TO_2020: (published.share(2017, 2020),), _SINCE: (published.share(2021, 2025),)},
       Moderated(
@@ -109,26 +104,22 @@ CLAIMS = (
     "the shares.",
   ),
   Claim(
-    "FFN-4b",
-    "extension",
-    "D2a-6",
-    "Some non-linearity is needed: with the identity in its place the two layers collapse into one matrix.",
-    "empirical",
-    "trial",
-    "accuracy on the modular sum, ReLU less identity at equal parameters; exact linearity is FFN-4c",
-    Trial(MOD_SUM, _worth("identity")),
+    id="FFN-4b",
+    document="extension",
+    place="D2a-6",
+    statement="Some non-linearity is needed: with the identity in its place the two layers collapse into one matrix.",
+    measure="accuracy on the modular sum, ReLU less identity at equal parameters; exact linearity is FFN-4c",
+    experiment=Trial(MOD_SUM, _worth("identity")),
     note="One layer, sums modulo 16, minimum: a fifth of accuracy after 400 steps; modulo 8 both learned much of it"
     " on tuning seeds. That the matrices collapse is FFN-4c; this asks whether a model misses what is lost.",
   ),
   Claim(
-    "FFN-4c",
-    "extension",
-    "D2a-6",
-    "Without a non-linearity the two layers are one affine map; with ReLU or GELU they are none.",
-    "exact",
-    "check",
-    "what the best affine map leaves of the network's output, as a share of it",
-    Check(
+    id="FFN-4c",
+    document="extension",
+    place="D2a-6",
+    statement="Without a non-linearity the two layers are one affine map; with ReLU or GELU they are none.",
+    measure="what the best affine map leaves of the network's output, as a share of it",
+    experiment=Check(
       "ffn.checks.collapse",
       All(
         (

@@ -90,26 +90,24 @@ RECURRENT = Study(
 
 CLAIMS = (
   Claim(
-    "G2P-HEAD",
-    "D0",
-    "D0-3; D3-definition; D3-answer-1",
-    "Several heads pronounce unseen English words better than one head of equal size.",
-    "empirical",
-    "trial",
-    "cross-entropy per phone on held-out words, at fixed width; word and phoneme error beside it in the long tier",
-    Trial(HEADS, greater("heads=1", "heads=4", by=0.02, name="loss of 1 head - loss of 4 heads")),
+    id="G2P-HEAD",
+    document="D0",
+    place="D0-3; D3-definition; D3-answer-1",
+    statement="Several heads pronounce unseen English words better than one head of equal size.",
+    measure="cross-entropy per phone on held-out words, at fixed width; word and phoneme error beside it in the long "
+    "tier",
+    experiment=Trial(HEADS, greater("heads=1", "heads=4", by=0.02, name="loss of 1 head - loss of 4 heads")),
     literature=PUBLISHED,
     note="Parameters, FLOPs and steps are equal for every number of heads; 0.02 nat is 2 % of perplexity per phone.",
   ),
   Claim(
-    "G2P-ADD",
-    "D2",
-    "D2a-5; D4a-3; D4b-2",
-    "On pronouncing English words scaled dot-product attention does as well as additive and better than unscaled.",
-    "empirical",
-    "trial",
-    "cross-entropy per phone on held-out words: scaled, unscaled and additive with one head at two key widths",
-    Trial(
+    id="G2P-ADD",
+    document="D2",
+    place="D2a-5; D4a-3; D4b-2",
+    statement="On pronouncing English words scaled dot-product attention does as well as additive and better than "
+    "unscaled.",
+    measure="cross-entropy per phone on held-out words: scaled, unscaled and additive with one head at two key widths",
+    experiment=Trial(
       ADDITIVE,
       All(
         (
@@ -125,14 +123,13 @@ CLAIMS = (
     note="As well means not worse by 0.03 nat. Value width, steps and tokens are equal; parameters grow with d_k.",
   ),
   Claim(
-    "G2P-RNN",
-    "D2",
-    "D2b-4; D2b-5",
-    "A Transformer pronounces unseen English words better than a recurrent encoder-decoder.",
-    "empirical",
-    "trial",
-    "cross-entropy per phone on held-out words, at equal parameters and steps; word and phoneme error beside it",
-    Trial(
+    id="G2P-RNN",
+    document="D2",
+    place="D2b-4; D2b-5",
+    statement="A Transformer pronounces unseen English words better than a recurrent encoder-decoder.",
+    measure="cross-entropy per phone on held-out words, at equal parameters and steps; word and phoneme error beside "
+    "it",
+    experiment=Trial(
       RECURRENT,
       All(tuple(greater(name, "Transformer", by=0.02, name=f"loss of {name} less Transformer") for name in READERS)),
     ),

@@ -19,10 +19,10 @@ from experiments.claims.grid import (
   distance,
   kernel,
   look,
+  one_row,
   recorded,
   share,
   token_slopes,
-  whole,
 )
 from model import see
 from model.feedforward.relu import Relu
@@ -185,6 +185,6 @@ def _content_slopes(heads, x_TM, place_TM):
   def run(x_TM):
     q_BTKGD = jnp.tensordot(x_TM, heads.query[...], 1)[None]
     k_BSKD, v_BSKD = jnp.tensordot(x_TM, heads.key[...], 1)[None], jnp.tensordot(place_TM, heads.value[...], 1)[None]
-    return heads.mechanism(q_BTKGD, k_BSKD, v_BSKD, whole(len(x_TM), see.everything()))[0][0]
+    return heads.mechanism(q_BTKGD, k_BSKD, v_BSKD, one_row(len(x_TM), see.everything()))[0][0]
 
   return jax.jacfwd(run)(x_TM)

@@ -22,8 +22,9 @@ from experiments.claims.grid import (
   distance,
   kernel,
   look,
+  one_row,
+  softmax,
   stack,
-  whole,
 )
 from model import build, see
 from model.block import Block
@@ -69,7 +70,7 @@ def _shapes(width, count, x_BTM, memory_BSM):
   cross = see.See(see.rows(x_BTM.shape[1]), see.rows(memory_BSM.shape[1]), see.everything())
   peer = nnx.MultiHeadAttention(count, width, decode=False, rngs=nnx.Rngs(0))
   return (
-    heads(x_BTM, x_BTM, whole(x_BTM.shape[1], see.everything()))[0],
+    heads(x_BTM, x_BTM, one_row(x_BTM.shape[1], see.everything()))[0],
     heads(x_BTM, memory_BSM, cross)[0],
     peer(x_BTM),
   )
@@ -94,8 +95,7 @@ def formula() -> Samples:
 
 def _published(q, k, v, scale):
   score_BHTS = np.einsum("bthd,bshd->bhts", q, k) * scale
-  w_BHTS = np.exp(score_BHTS - score_BHTS.max(-1, keepdims=True))
-  return np.einsum("bhts,bshd->bthd", w_BHTS / w_BHTS.sum(-1, keepdims=True), v)
+  return np.einsum("bhts,bshd->bthd", softmax(score_BHTS), v)
 
 
 @jax.jit
@@ -120,7 +120,7 @@ def readout() -> Samples:
     (gpt,) = case.modules
     logits_BTV, state_BTM = call(_logits, gpt, _inputs(case)), _last_states(gpt, _inputs(case))
     logits_XV = logits_BTV.reshape(-1, SYMBOLS).astype(np.float64)
-    chances = [_softmax(logits_XV / temperature) for temperature in TEMPERATURES]
+    chances = [softmax(logits_XV / temperature) for temperature in TEMPERATURES]
     odds = [
       t * np.diff(np.log(p_XV), axis=-1) - np.diff(logits_XV, axis=-1)
       for t, p_XV in zip(TEMPERATURES, chances, strict=True)
@@ -140,11 +140,6 @@ def _last_states(gpt, inputs) -> np.ndarray:
   readout = {"kernel": np.eye(*gpt.readout.kernel.shape, dtype=np.float32), "bias": np.zeros(SYMBOLS, np.float32)}
   shown = nnx.merge(graphdef, nnx.State({**params, "readout": readout}), rest)
   return call(_logits, shown, inputs)[..., : gpt.readout.kernel.shape[0]]
-
-
-def _softmax(logits_XV):
-  p_XV = np.exp(logits_XV - logits_XV.max(-1, keepdims=True))
-  return p_XV / p_XV.sum(-1, keepdims=True)
 
 
 def structure() -> Samples:
@@ -223,4 +218,4 @@ def _logits(gpt, inputs):
 
 
 def _block(block, x_BTM):
-  return block(x_BTM, whole(x_BTM.shape[1], see.everything()))[0]
+  return block(x_BTM, one_row(x_BTM.shape[1], see.everything()))[0]

@@ -18,10 +18,11 @@ from experiments.claims.grid import (
   cases,
   distance,
   exchanged,
+  one_row,
   share,
+  softmax,
   stack,
   token_slopes,
-  whole,
 )
 from model import see
 from model.block import Block
@@ -89,9 +90,7 @@ def causal() -> Samples:
 
 def _filled(score_TS, seen_TS, fill) -> np.ndarray:
   """Softmax weights when forbidden scores are overwritten by a number, in float32 as such code does it."""
-  score_TS = np.where(seen_TS, score_TS, np.float32(fill))
-  w_TS = np.exp(score_TS - score_TS.max(-1, keepdims=True))
-  return w_TS / w_TS.sum(-1, keepdims=True)
+  return softmax(np.where(seen_TS, score_TS, np.float32(fill)))
 
 
 def masking() -> Samples:
@@ -138,10 +137,10 @@ def _padded(heads, x_TM):
 
 
 def _seen(block, x_BTM):
-  return block(x_BTM, whole(x_BTM.shape[1], see.everything()))[0]
+  return block(x_BTM, one_row(x_BTM.shape[1], see.everything()))[0]
 
 
 def _unseen(block, x_BTM):
   """The block when nobody may look at the middle token."""
   hidden = x_BTM.shape[1] // 2
-  return block(x_BTM, whole(x_BTM.shape[1], see.everything() & ~see.anchors(hidden)))[0]
+  return block(x_BTM, one_row(x_BTM.shape[1], see.everything() & ~see.anchors(hidden)))[0]

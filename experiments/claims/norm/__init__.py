@@ -47,14 +47,12 @@ _GAIN_OF_WARM_UP = Contrast(
 
 CLAIMS = (
   Claim(
-    "NORM-1",
-    "D2",
-    "D2a-7",
-    "Layer normalization gives every layer's output a fixed mean and variance.",
-    "exact",
-    "check",
-    "mean and variance of each token's features, before and after gain and bias, at start and after training",
-    Check(
+    id="NORM-1",
+    document="D2",
+    place="D2a-7",
+    statement="Layer normalization gives every layer's output a fixed mean and variance.",
+    measure="mean and variance of each token's features, before and after gain and bias, at start and after training",
+    experiment=Check(
       "norm.checks.statistics",
       Moderated(
         "where the layer's output is taken",
@@ -68,14 +66,13 @@ CLAIMS = (
     "nothing.",
   ),
   Claim(
-    "NORM-2",
-    "D1",
-    "D1-16; D2a-7",
-    "Layer normalization makes training steadier and faster.",
-    "empirical",
-    "trial",
-    "restricted mean time to 90 % accuracy, at the best rate and over a window of rates, none against post and pre",
-    Trial(
+    id="NORM-2",
+    document="D1",
+    place="D1-16; D2a-7",
+    statement="Layer normalization makes training steadier and faster.",
+    measure="restricted mean time to 90 % accuracy, at the best rate and over a window of rates, none against post and "
+    "pre",
+    experiment=Trial(
       DEPTH,
       Moderated(
         "first weights of the model without norm",
@@ -94,14 +91,14 @@ CLAIMS = (
     "scale.",
   ),
   Claim(
-    "NORM-3",
-    "D2",
-    "D2a-7",
-    "Layer normalization lowers the risk that gradients vanish or explode.",
-    "empirical",
-    "check",
-    "size of the slope of the log gradient norm at the input over depth, at initialization, by placement and residual",
-    Check(
+    id="NORM-3",
+    document="D2",
+    place="D2a-7",
+    statement="Layer normalization lowers the risk that gradients vanish or explode.",
+    nature="empirical",
+    measure="size of the slope of the log gradient norm at the input over depth, at initialization, by placement and "
+    "residual",
+    experiment=Check(
       "res.checks.gradients",
       All(tuple(_flatter(norm, residual) for residual in ("with", "without") for norm in ("pre", "post"))),
       tiers=("small",),
@@ -120,14 +117,15 @@ CLAIMS = (
     "layer. 2 to 24 layers before any training. Other first weights: NORM-3b.",
   ),
   Claim(
-    "NORM-3b",
-    "extension",
-    "D2a-7",
-    "First weights scaled down with depth keep gradients from vanishing or exploding without any normalization.",
-    "empirical",
-    "check",
-    "size of the slope of the log gradient norm at the input over depth, with usual and with scaled first weights",
-    Check(
+    id="NORM-3b",
+    document="extension",
+    place="D2a-7",
+    statement="First weights scaled down with depth keep gradients from vanishing or exploding without any "
+    "normalization.",
+    nature="empirical",
+    measure="size of the slope of the log gradient norm at the input over depth, with usual and with scaled first "
+    "weights",
+    experiment=Check(
       "res.checks.gradients",
       All(
         (
@@ -140,14 +138,12 @@ CLAIMS = (
     note="With residuals; the last matrix of every sublayer times depth^-1/2.",
   ),
   Claim(
-    "NORM-4",
-    "extension",
-    "D1-16; D2b-1",
-    "Learning-rate warm-up gains more with normalization after the sublayer than before it.",
-    "empirical",
-    "trial",
-    "interaction of warm-up and placement on loss averaged over a common window of learning rates",
-    Trial(WARM_UP, _GAIN_OF_WARM_UP),
+    id="NORM-4",
+    document="extension",
+    place="D1-16; D2b-1",
+    statement="Learning-rate warm-up gains more with normalization after the sublayer than before it.",
+    measure="interaction of warm-up and placement on loss averaged over a common window of learning rates",
+    experiment=Trial(WARM_UP, _GAIN_OF_WARM_UP),
     literature=(
       Literature("pre-LN trains without the warm-up stage", "", "Xiong et al. 2020, abstract", checked=True),
       Literature(
@@ -162,14 +158,12 @@ CLAIMS = (
     "at which neither does. Minimum: .1 nat. At higher rates warm-up serves the norm before the sublayer, too.",
   ),
   Claim(
-    "NORM-5",
-    "D1",
-    "D1-16; D2a-7",
-    "What layer normalization normalizes is the output of the sublayer.",
-    "exact",
-    "check",
-    "the tensor each placement normalizes: the sum after the sublayer, or the sublayer's input",
-    Check(
+    id="NORM-5",
+    document="D1",
+    place="D1-16; D2a-7",
+    statement="What layer normalization normalizes is the output of the sublayer.",
+    measure="the tensor each placement normalizes: the sum after the sublayer, or the sublayer's input",
+    experiment=Check(
       "norm.checks.placement",
       Moderated(
         "placement",

@@ -8,25 +8,26 @@ _EXACT, _PLAIN = 1e-5, 0.05  # zero in float32; a difference that no rounding ex
 
 CLAIMS = (
   Claim(
-    "POS-1",
-    "D1",
-    "D1-9; D2a-2",
-    "A Transformer encoder has no built-in notion of sequence: without positional encoding, permuting its inputs merely"
+    id="POS-1",
+    document="D1",
+    place="D1-9; D2a-2",
+    statement="A Transformer encoder has no built-in notion of sequence: without positional encoding, permuting its "
+    "inputs merely"
     " permutes its outputs.",
-    "exact",
-    "check",
-    "largest difference between f(Px) and P f(x), at one, two and four layers, without positions and with sinusoids",
-    Check("pos.checks.permuted", All((Bound("without positions", 0.0, _EXACT), Bound("with positions", low=_PLAIN)))),
+    measure="largest difference between f(Px) and P f(x), at one, two and four layers, without positions and with "
+    "sinusoids",
+    experiment=Check(
+      "pos.checks.permuted", All((Bound("without positions", 0.0, _EXACT), Bound("with positions", low=_PLAIN)))
+    ),
   ),
   Claim(
-    "POS-3",
-    "D2",
-    "D2a-2",
-    "The encoding added to the embeddings tells the model how far apart tokens are, not only where each one stands.",
-    "exact",
-    "check",
-    "residual, on held-out positions, of one linear map that shifts every encoding by k",
-    Check(
+    id="POS-3",
+    document="D2",
+    place="D2a-2",
+    statement="The encoding added to the embeddings tells the model how far apart tokens are, not only where each one "
+    "stands.",
+    measure="residual, on held-out positions, of one linear map that shifts every encoding by k",
+    experiment=Check(
       "pos.checks.maps",
       Moderated(
         "kind of encoding",
@@ -38,14 +39,12 @@ CLAIMS = (
     " is as first drawn. Even with sinusoids the scores depend on the absolute position: POS-4.",
   ),
   Claim(
-    "POS-4",
-    "D2",
-    "D2b-7",
-    "Relative schemes describe how two tokens relate independently of where in the sequence the pair stands.",
-    "exact",
-    "check",
-    "change of first-layer scores when the row moves by 1, 17 and 64 positions, and when it is read backwards",
-    Check(
+    id="POS-4",
+    document="D2",
+    place="D2b-7",
+    statement="Relative schemes describe how two tokens relate independently of where in the sequence the pair stands.",
+    measure="change of first-layer scores when the row moves by 1, 17 and 64 positions, and when it is read backwards",
+    experiment=Check(
       "pos.checks.shifted",
       All(
         (
@@ -60,14 +59,12 @@ CLAIMS = (
     " shifts.",
   ),
   Claim(
-    "POS-6",
-    "D2",
-    "D2b-7",
-    "Word order decides who does what in a sentence, so a translator has to know it.",
-    "exact",
-    "check",
-    "subject/object accuracy on a symmetric toy grammar without positions, and by word order alone",
-    Check(
+    id="POS-6",
+    document="D2",
+    place="D2b-7",
+    statement="Word order decides who does what in a sentence, so a translator has to know it.",
+    measure="subject/object accuracy on a symmetric toy grammar without positions, and by word order alone",
+    experiment=Check(
       "pos.checks.mirrored",
       All(
         (
@@ -81,14 +78,13 @@ CLAIMS = (
     " real text is POS-10.",
   ),
   Claim(
-    "POS-8",
-    "D1",
-    "D1-9",
-    "Order is lost because all tokens are processed in parallel.",
-    "exact",
-    "check",
-    "order known by attention at once and query by query; by a convolution and by causal attention, both at once",
-    Check(
+    id="POS-8",
+    document="D1",
+    place="D1-9",
+    statement="Order is lost because all tokens are processed in parallel.",
+    measure="order known by attention at once and query by query; by a convolution and by causal attention, both at "
+    "once",
+    experiment=Check(
       "pos.checks.parallel",
       All(
         (
@@ -104,12 +100,11 @@ CLAIMS = (
   ),
   *TRAINED,
   Claim(
-    "POS-10",
-    "D2",
-    "D2b-7",
-    "Translation of real text suffers when the model cannot know the order of the source words.",
-    "empirical",
-    "trial",
-    "chrF and BLEU, English to German, with, without and with shuffled source positions",
+    id="POS-10",
+    document="D2",
+    place="D2b-7",
+    statement="Translation of real text suffers when the model cannot know the order of the source words.",
+    evidence="trial",
+    measure="chrF and BLEU, English to German, with, without and with shuffled source positions",
   ),
 )

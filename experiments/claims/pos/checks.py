@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from experiments.claims.grid import SEEDS, SHAPES, Samples, attention, call, cases, distance, draw, stack, whole
+from experiments.claims.grid import SEEDS, SHAPES, Samples, attention, call, cases, distance, draw, one_row, stack
 from model import build, see
 from model.attention.dot import Dot
 from model.attention.mechanism import masked
@@ -205,11 +205,11 @@ def convolved(kernel_WMM: np.ndarray, x_BTM) -> np.ndarray:
 
 
 def _whole(heads, x_BTM):
-  return heads(x_BTM, x_BTM, whole(x_BTM.shape[1], see.everything()))[0]
+  return heads(x_BTM, x_BTM, one_row(x_BTM.shape[1], see.everything()))[0]
 
 
 def _causal(heads, x_BTM):
-  return heads(x_BTM, x_BTM, whole(x_BTM.shape[1], see.causal()))[0]
+  return heads(x_BTM, x_BTM, one_row(x_BTM.shape[1], see.causal()))[0]
 
 
 def _single(heads, x_BTM, t):

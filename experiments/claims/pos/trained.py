@@ -120,14 +120,13 @@ _UNTRAINED_ROWS = "a learned table's rows beyond n are as first drawn"
 
 TRAINED = (
   Claim(
-    "POS-2",
-    "D1",
-    "D1-9; D2a-2; D2b-7",
-    "Positional encoding is what lets the model learn token order.",
-    "empirical",
-    "trial",
-    "accuracy on two order tasks, and mean accuracy over training on an order-free one, with and without an encoding",
-    Trial(
+    id="POS-2",
+    document="D1",
+    place="D1-9; D2a-2; D2b-7",
+    statement="Positional encoding is what lets the model learn token order.",
+    measure="accuracy on two order tasks, and mean accuracy over training on an order-free one, with and without an "
+    "encoding",
+    experiment=Trial(
       studies.ORDER,
       All(
         (
@@ -144,14 +143,13 @@ TRAINED = (
     " going without must be no worse than .02 of mean accuracy over training.",
   ),
   Claim(
-    "POS-5a",
-    "D2",
-    "D2b-7",
-    "Making positions relative rather than absolute is decisive for a Transformer's performance on sequences.",
-    "empirical",
-    "trial",
-    "accuracy at the training length, relative against absolute schemes, mean over motifs and seasonal series",
-    Trial(studies.LAWS, _decisive()),
+    id="POS-5a",
+    document="D2",
+    place="D2b-7",
+    statement="Making positions relative rather than absolute is decisive for a Transformer's performance on "
+    "sequences.",
+    measure="accuracy at the training length, relative against absolute schemes, mean over motifs and seasonal series",
+    experiment=Trial(studies.LAWS, _decisive()),
     literature=(
       Literature(
         "26.8 against 26.5; 29.2 against 27.9",
@@ -166,14 +164,12 @@ TRAINED = (
     " known at all is POS-2.",
   ),
   Claim(
-    "POS-5b",
-    "extension",
-    "D2b-7",
-    "Relative schemes keep their accuracy on sequences two and four times as long as those in training.",
-    "empirical",
-    "probe",
-    "accuracy on seasonal series of 2n and 4n after training at n = 12, less that at n",
-    Probe(studies.LAWS, _FAR),
+    id="POS-5b",
+    document="extension",
+    place="D2b-7",
+    statement="Relative schemes keep their accuracy on sequences two and four times as long as those in training.",
+    measure="accuracy on seasonal series of 2n and 4n after training at n = 12, less that at n",
+    experiment=Probe(studies.LAWS, _FAR),
     literature=(
       Literature(
         "11 % faster, 11 % less memory at equal perplexity", "1.3B model, 1024 to 2048", "Press et al. 2022", True
@@ -185,14 +181,15 @@ TRAINED = (
     f" {_UNTRAINED_ROWS}.",
   ),
   Claim(
-    "POS-5c",
-    "extension",
-    "D2b-7",
-    "On sequences four times as long as in training, decoders do better in the order sinusoidal, rotary, T5, ALiBi.",
-    "empirical",
-    "probe",
-    "cross-entropy at 4n after training at n = 12 on the token before, each scheme less the next",
-    Probe(studies.CAUSAL, All((_less_loss("rope", "sinusoidal"), _less_loss("t5", "rope"), _less_loss("alibi", "t5")))),
+    id="POS-5c",
+    document="extension",
+    place="D2b-7",
+    statement="On sequences four times as long as in training, decoders do better in the order sinusoidal, rotary, T5, "
+    "ALiBi.",
+    measure="cross-entropy at 4n after training at n = 12 on the token before, each scheme less the next",
+    experiment=Probe(
+      studies.CAUSAL, All((_less_loss("rope", "sinusoidal"), _less_loss("t5", "rope"), _less_loss("alibi", "t5")))
+    ),
     literature=(
       Literature(
         "sinusoidal, rotary and T5 degrade, ALiBi does not",
@@ -211,14 +208,12 @@ TRAINED = (
     " has four heads; T5's last bucket begins at 8, so that training meets it.",
   ),
   Claim(
-    "POS-7",
-    "extension",
-    "D1-9; D2a-2",
-    "A causal decoder without any positional encoding still learns token order.",
-    "empirical",
-    "trial",
-    "accuracy on the previous-token task against the best predictor that knows its prefix as a bag",
-    Trial(studies.CAUSAL, Contrast("accuracy without an encoding", {"none:accuracy": 1.0}, _BAG + ACCURACY)),
+    id="POS-7",
+    document="extension",
+    place="D1-9; D2a-2",
+    statement="A causal decoder without any positional encoding still learns token order.",
+    measure="accuracy on the previous-token task against the best predictor that knows its prefix as a bag",
+    experiment=Trial(studies.CAUSAL, Contrast("accuracy without an encoding", {"none:accuracy": 1.0}, _BAG + ACCURACY)),
     literature=(
       Literature(
         "decoders without encodings stay close to those with",
@@ -237,40 +232,37 @@ TRAINED = (
     f" {_BAG:.3f}; a tenth more is the minimum. Two layers.",
   ),
   Claim(
-    "POS-9a",
-    "D2",
-    "D2b-7",
-    "Relative positions are an advantage when generating music.",
-    "empirical",
-    "trial",
-    "excess loss over the known optimum on motifs that return transposed after a random gap, relative against absolute",
-    Trial(studies.LAWS, _less_excess("motif")),
+    id="POS-9a",
+    document="D2",
+    place="D2b-7",
+    statement="Relative positions are an advantage when generating music.",
+    measure="excess loss over the known optimum on motifs that return transposed after a random gap, relative against "
+    "absolute",
+    experiment=Trial(studies.LAWS, _less_excess("motif")),
     literature=(Literature("relative attention preferred", "listening test, NLL", "Huang et al. 2018"),),
     note="At the training length, equal steps. Advantage: a twentieth less excess (T5, Shaw, RoPE against sinusoids and"
     " a learned table). Control: the same rows, answers fixed by position, Shaw against the table. Symbols, no sound.",
   ),
   Claim(
-    "POS-9b",
-    "D2",
-    "D2b-7",
-    "Relative positions are an advantage when forecasting time series.",
-    "empirical",
-    "trial",
-    "excess cross-entropy (nats) over the known optimum on seasonal series of random phase, relative against absolute",
-    Trial(studies.LAWS, _less_excess("season")),
+    id="POS-9b",
+    document="D2",
+    place="D2b-7",
+    statement="Relative positions are an advantage when forecasting time series.",
+    measure="excess cross-entropy (nats) over the known optimum on seasonal series of random phase, relative against "
+    "absolute",
+    experiment=Trial(studies.LAWS, _less_excess("season")),
     note="Levels are discrete, so that the least loss is the entropy of a move, known exactly; squared error has no"
     " meaning on their circle. Advantage: a twentieth less excess (schemes as in POS-9a). Control: answers tied to"
     " absolute time, Shaw against the table.",
   ),
   Claim(
-    "POS-9c",
-    "extension",
-    "D2b-7",
-    "The advantage of relative positions on motifs and seasonal series grows when test sequences are twice as long.",
-    "empirical",
-    "probe",
-    "loss of absolute less relative schemes, at 2n less at n, after training at n = 12",
-    Probe(studies.LAWS, All((_grows("motif"), _grows("season")))),
+    id="POS-9c",
+    document="extension",
+    place="D2b-7",
+    statement="The advantage of relative positions on motifs and seasonal series grows when test sequences are twice "
+    "as long.",
+    measure="loss of absolute less relative schemes, at 2n less at n, after training at n = 12",
+    experiment=Probe(studies.LAWS, All((_grows("motif"), _grows("season")))),
     note="The least possible loss is the same at both lengths and cancels. Minimum: .05 nat on each task;"
     f" {_UNTRAINED_ROWS}.",
   ),

@@ -5,14 +5,12 @@ from experiments.protocol.claim import All, Bound, Check, Claim, Literature, Mod
 
 CLAIMS = (
   Claim(
-    "QK-1",
-    "D4",
-    "D4a-2",
-    "Separate query and key matrices project into different spaces, which makes attention more expressive.",
-    "empirical",
-    "trial",
-    "accuracy on an asymmetric relation, separate against shared, at equal width and at equal parameters",
-    Trial(
+    id="QK-1",
+    document="D4",
+    place="D4a-2",
+    statement="Separate query and key matrices project into different spaces, which makes attention more expressive.",
+    measure="accuracy on an asymmetric relation, separate against shared, at equal width and at equal parameters",
+    experiment=Trial(
       studies.RELATION,
       Moderated(
         "symmetry of the relation",
@@ -39,14 +37,12 @@ CLAIMS = (
     " both arms; with self visible sharing costs more (arm shared).",
   ),
   Claim(
-    "QK-2",
-    "D4",
-    "D4a-2",
-    "Separate query and key matrices improve generalization.",
-    "empirical",
-    "trial",
-    "held-out loss at the best step after training on 64 sequences of a Markov chain, at equal parameters",
-    Trial(
+    id="QK-2",
+    document="D4",
+    place="D4a-2",
+    statement="Separate query and key matrices improve generalization.",
+    measure="held-out loss at the best step after training on 64 sequences of a Markov chain, at equal parameters",
+    experiment=Trial(
       studies.GENERAL,
       greater("shared", "separate, half as wide", by=0.02, name="held-out loss of shared less separate"),
     ),
@@ -62,14 +58,13 @@ CLAIMS = (
     " of fresh sequences are combinations that training did not hold.",
   ),
   Claim(
-    "QK-3",
-    "D4",
-    "D4a-2",
-    "A token's query and key cannot be one and the same vector.",
-    "empirical",
-    "trial",
-    "accuracy of shared projections with self masked, two layers and a feed-forward network, against separate ones",
-    Trial(
+    id="QK-3",
+    document="D4",
+    place="D4a-2",
+    statement="A token's query and key cannot be one and the same vector.",
+    measure="accuracy of shared projections with self masked, two layers and a feed-forward network, against separate "
+    "ones",
+    experiment=Trial(
       studies.RELATION,
       greater("separate, deep", "shared, others, deep", by=0.1, name="separate over shared, two layers"),
     ),
@@ -83,14 +78,12 @@ CLAIMS = (
     ),
   ),
   Claim(
-    "QK-4",
-    "extension",
-    "D4a-2",
-    "With one matrix for queries and keys the scores are symmetric and every token favors itself.",
-    "exact",
-    "check",
-    "asymmetry of the scores; mean weight on the diagonal at initialization, as a multiple of an even share",
-    Check(
+    id="QK-4",
+    document="extension",
+    place="D4a-2",
+    statement="With one matrix for queries and keys the scores are symmetric and every token favors itself.",
+    measure="asymmetry of the scores; mean weight on the diagonal at initialization, as a multiple of an even share",
+    experiment=Check(
       "qk.checks.shared",
       All(
         (Bound("asymmetry", high=1e-5), Bound("weight on itself", low=1.1), Bound("asymmetry of separate", low=1e-2))
@@ -98,14 +91,12 @@ CLAIMS = (
     ),
   ),
   Claim(
-    "QK-5",
-    "D4",
-    "D4a-2",
-    "The value projection, too, has to differ from query and key.",
-    "empirical",
-    "trial",
-    "area under the accuracy curve of separate and K=V projections, where address and content differ",
-    Trial(studies.VALUES, greater("separate", "K=V", by=0.05, name="separate over K=V")),
+    id="QK-5",
+    document="D4",
+    place="D4a-2",
+    statement="The value projection, too, has to differ from query and key.",
+    measure="area under the accuracy curve of separate and K=V projections, where address and content differ",
+    experiment=Trial(studies.VALUES, greater("separate", "K=V", by=0.05, name="separate over K=V")),
     note="Equal width and steps; tying saves a quarter of the projections. Q=K and Q=K=V are told beside it, and K=V on"
     " the control whose content is its address.",
   ),

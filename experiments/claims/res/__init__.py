@@ -40,14 +40,14 @@ _SLOPE = "slope of the block less 1 and that of f"
 
 CLAIMS = (
   Claim(
-    "RES-1",
-    "D1",
-    "D1-15; D2a-4",
-    "Residual connections counter vanishing gradients in deep stacks.",
-    "empirical",
-    "check",
-    "how fast the log of the loss gradient's norm at the input falls with depth, at initialization, by norm placement",
-    Check(
+    id="RES-1",
+    document="D1",
+    place="D1-15; D2a-4",
+    statement="Residual connections counter vanishing gradients in deep stacks.",
+    nature="empirical",
+    measure="how fast the log of the loss gradient's norm at the input falls with depth, at initialization, by norm "
+    "placement",
+    experiment=Check(
       "res.checks.gradients",
       Moderated(
         "normalization",
@@ -66,14 +66,14 @@ CLAIMS = (
     "ratios between first and last layer are blind to this: the input's gradient is used.",
   ),
   Claim(
-    "RES-1b",
-    "extension",
-    "D1-15; D2a-4",
-    "Residual connections keep the tokens of a deep stack from growing alike.",
-    "empirical",
-    "check",
-    "mean cosine between the states of two tokens above twelve layers, at initialization, without less with residual",
-    Check(
+    id="RES-1b",
+    document="extension",
+    place="D1-15; D2a-4",
+    statement="Residual connections keep the tokens of a deep stack from growing alike.",
+    nature="empirical",
+    measure="mean cosine between the states of two tokens above twelve layers, at initialization, without less with "
+    "residual",
+    experiment=Check(
       "res.checks.gradients",
       Moderated(
         "norm placement",
@@ -91,39 +91,34 @@ CLAIMS = (
     "gradient (Dong et al. 2021, from memory). Minimum: .1 of a cosine.",
   ),
   Claim(
-    "RES-2",
-    "D2",
-    "D2a-4",
-    "Residual connections make training converge sooner.",
-    "empirical",
-    "trial",
-    "restricted mean time to 90 % accuracy with 6 layers and with 2",
-    Trial(DEPTH, _by_depth("t90_restricted")),
+    id="RES-2",
+    document="D2",
+    place="D2a-4",
+    statement="Residual connections make training converge sooner.",
+    measure="restricted mean time to 90 % accuracy with 6 layers and with 2",
+    experiment=Trial(DEPTH, _by_depth("t90_restricted")),
     note="Recall in rows of eight tokens, norm before the sublayer, equal parameters and steps, each arm at its best "
     f"rate. Minimum: a tenth more time without. A run that never arrives counts as its budget of {BUDGET} steps: with "
     "6 layers none without residuals arrived on tuning seeds.",
   ),
   Claim(
-    "RES-3",
-    "D1",
-    "D1-15",
-    "Adding each sublayer's input to its output makes training more stable.",
-    "empirical",
-    "trial",
-    "restricted mean time to 90 % accuracy, averaged over a common window of learning rates, with 6 layers and with 2",
-    Trial(DEPTH, _by_depth("window")),
+    id="RES-3",
+    document="D1",
+    place="D1-15",
+    statement="Adding each sublayer's input to its output makes training more stable.",
+    measure="restricted mean time to 90 % accuracy, averaged over a common window of learning rates, with 6 layers and "
+    "with 2",
+    experiment=Trial(DEPTH, _by_depth("window")),
     note="Stable: it trains without a rate made for it, from 1e-3 to 1e-2; a rate at which a run never arrives counts "
     f"as the whole budget of {BUDGET} steps. Minimum: a tenth more time without. Norm before the sublayer.",
   ),
   Claim(
-    "RES-4",
-    "D1",
-    "D1-15; D2a-4",
-    "A residual block returns its input plus what the sublayer computes from it.",
-    "exact",
-    "check",
-    "difference from the identity with the sublayer zeroed; derivative less 1 and that of the sublayer",
-    Check(
+    id="RES-4",
+    document="D1",
+    place="D1-15; D2a-4",
+    statement="A residual block returns its input plus what the sublayer computes from it.",
+    measure="difference from the identity with the sublayer zeroed; derivative less 1 and that of the sublayer",
+    experiment=Check(
       "res.checks.block",
       All(
         tuple(Bound(f"{norm}: {what}", -_FLOAT, _FLOAT) for norm in ("pre", "post") for what in (_SILENT, _SLOPE))

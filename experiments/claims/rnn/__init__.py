@@ -32,14 +32,13 @@ def _main(*having: str) -> Mapping[str, float]:
 
 CLAIMS = (
   Claim(
-    "RNN-1",
-    "D1",
-    "D1-22; D2b-4; D2b-5",
-    "Transformers are faster than recurrent networks since they treat all positions at once instead of one by one.",
-    "measured",
-    "bench",
-    "time of a training step against length at equal parameters, per device",
-    Bench(
+    id="RNN-1",
+    document="D1",
+    place="D1-22; D2b-4; D2b-5",
+    statement="Transformers are faster than recurrent networks since they treat all positions at once instead of one "
+    "by one.",
+    measure="time of a training step against length at equal parameters, per device",
+    experiment=Bench(
       "models.training",
       Moderated(
         "length of the row",
@@ -57,28 +56,25 @@ CLAIMS = (
     " hardware that has the lanes.",
   ),
   Claim(
-    "RNN-2a",
-    "D1",
-    "D1-7",
-    "Self-attention trains fast because it treats all inputs in parallel.",
-    "measured",
-    "bench",
-    "the same attention with all queries at once and scanned query by query, at equal FLOPs, per device",
-    Bench(
+    id="RNN-2a",
+    document="D1",
+    place="D1-7",
+    statement="Self-attention trains fast because it treats all inputs in parallel.",
+    measure="the same attention with all queries at once and scanned query by query, at equal FLOPs, per device",
+    experiment=Bench(
       "models.parallel",
       Contrast("log2 time of one query after the other over all at once", {"one by one over all at once": 1.0}, 1.0),
     ),
     note="The same sums in another order: 512 queries against 512 keys, one head of width 64, forward and backward.",
   ),
   Claim(
-    "RNN-2b",
-    "extension",
-    "D1-7",
-    "In generation a Transformer's cost per token grows with the length so far, a recurrent network's does not.",
-    "measured",
-    "bench",
-    "decoding time per token against position, with a key-value cache",
-    Bench(
+    id="RNN-2b",
+    document="extension",
+    place="D1-7",
+    statement="In generation a Transformer's cost per token grows with the length so far, a recurrent network's does "
+    "not.",
+    measure="decoding time per token against position, with a key-value cache",
+    experiment=Bench(
       "models.decoding",
       All(
         (
@@ -90,14 +86,13 @@ CLAIMS = (
     note="One token more, with a cache of 128 or 2048 keys or an LSTM's state; four layers of width 64, batch 8.",
   ),
   Claim(
-    "RNN-3",
-    "D2",
-    "D2b-4",
-    "Recurrent networks lose long-range gradients, attention keeps them.",
-    "empirical",
-    "check",
-    "slope of the log gradient norm at the first input against lag, one reading per cell",
-    Check(
+    id="RNN-3",
+    document="D2",
+    place="D2b-4",
+    statement="Recurrent networks lose long-range gradients, attention keeps them.",
+    nature="empirical",
+    measure="slope of the log gradient norm at the first input against lag, one reading per cell",
+    experiment=Check(
       "rnn.checks.reach",
       Moderated(
         "initialization of the recurrent network",
@@ -118,14 +113,12 @@ CLAIMS = (
     note="The strongest cell speaks for recurrent networks: tanh, LSTM with forget bias 0, 1 and chrono, GRU.",
   ),
   Claim(
-    "RNN-4",
-    "D2",
-    "D2b-4; D2b-5; D3-fact-5; D3-answer-2",
-    "Over long sequences Transformers keep dependencies that recurrent networks lose.",
-    "empirical",
-    "trial",
-    "accuracy at lags of 16 and 64 tokens, at matched core parameters and equal steps",
-    Trial(
+    id="RNN-4",
+    document="D2",
+    place="D2b-4; D2b-5; D3-fact-5; D3-answer-2",
+    statement="Over long sequences Transformers keep dependencies that recurrent networks lose.",
+    measure="accuracy at lags of 16 and 64 tokens, at matched core parameters and equal steps",
+    experiment=Trial(
       studies.LAG,
       Moderated(
         "initialization of the recurrent network",
@@ -147,14 +140,12 @@ CLAIMS = (
     ),
   ),
   Claim(
-    "RNN-5",
-    "D2",
-    "D2b-5",
-    "On long sequences Transformers need less computation than recurrent networks.",
-    "measured",
-    "bench",
-    "time of a training step of whole layers of equal parameters on 2048 tokens, by width, per device",
-    Bench(
+    id="RNN-5",
+    document="D2",
+    place="D2b-5",
+    statement="On long sequences Transformers need less computation than recurrent networks.",
+    measure="time of a training step of whole layers of equal parameters on 2048 tokens, by width, per device",
+    experiment=Bench(
       "models.training",
       Moderated(
         "width of the model",
@@ -176,14 +167,12 @@ CLAIMS = (
     ),
   ),
   Claim(
-    "RNN-6a",
-    "D2",
-    "D2b-5",
-    "Parallel processing lets Transformers make more of large data sets.",
-    "measured",
-    "bench",
-    "time of a training step of four layers of width 512 on 32768 tokens, on an accelerator",
-    Bench(
+    id="RNN-6a",
+    document="D2",
+    place="D2b-5",
+    statement="Parallel processing lets Transformers make more of large data sets.",
+    measure="time of a training step of four layers of width 512 on 32768 tokens, on an accelerator",
+    experiment=Bench(
       "models.throughput",
       Contrast("log2 time of LSTM over Transformer", {"four layers of width 512": 1.0}, 1.0),
       tiers=("gpu",),
@@ -191,14 +180,13 @@ CLAIMS = (
     note="Twice as many tokens in the same time. What more data is worth is RNN-6b.",
   ),
   Claim(
-    "RNN-6b",
-    "extension",
-    "D2b-5",
-    "A Transformer's loss falls faster with the size of the data than a recurrent network's.",
-    "paper_scale",
-    "trial",
-    "gain in held-out loss from 64 to 1024 training sequences of a Markov chain, as a surrogate",
-    Trial(
+    id="RNN-6b",
+    document="extension",
+    place="D2b-5",
+    statement="A Transformer's loss falls faster with the size of the data than a recurrent network's.",
+    nature="paper_scale",
+    measure="gain in held-out loss from 64 to 1024 training sequences of a Markov chain, as a surrogate",
+    experiment=Trial(
       studies.DATA,
       interaction(
         ("attention, 64 sequences", "attention, 1024 sequences"),
@@ -212,14 +200,12 @@ CLAIMS = (
     ),
   ),
   Claim(
-    "RNN-7a",
-    "D2",
-    "D2b-4",
-    "Recurrent networks are bound to a fixed context length, Transformers are not.",
-    "exact",
-    "check",
-    "whether each model accepts an input four times as long",
-    Check(
+    id="RNN-7a",
+    document="D2",
+    place="D2b-4",
+    statement="Recurrent networks are bound to a fixed context length, Transformers are not.",
+    measure="whether each model accepts an input four times as long",
+    experiment=Check(
       "rnn.checks.lengths",
       All(
         (
@@ -233,26 +219,24 @@ CLAIMS = (
     note="The heading read literally. Read as a state of fixed size it is RNN-9.",
   ),
   Claim(
-    "RNN-8",
-    "D1",
-    "D1-22; D2b-5",
-    "Recurrent networks have to process their tokens one after another.",
-    "exact",
-    "check",
-    "difference between a linear recurrence run in sequence and by parallel scan",
-    Check("rnn.checks.scan", All((Bound("largest difference", low=1e-3), Bound("rounds over tokens", low=1.0)))),
+    id="RNN-8",
+    document="D1",
+    place="D1-22; D2b-5",
+    statement="Recurrent networks have to process their tokens one after another.",
+    measure="difference between a linear recurrence run in sequence and by parallel scan",
+    experiment=Check(
+      "rnn.checks.scan", All((Bound("largest difference", low=1e-3), Bound("rounds over tokens", low=1.0)))
+    ),
     note="One counterexample decides: a linear recurrence gives the same outputs in log2(T) rounds. LSTM and GRU,"
     " whose gates read the state, do have to wait.",
   ),
   Claim(
-    "RNN-9",
-    "D2",
-    "D2b-4",
-    "A recurrent network must squeeze the past into a state of fixed size, which limits what it can recall.",
-    "empirical",
-    "trial",
-    "accuracy of recall from rows of few and of many key-value pairs, LSTM against attention",
-    Trial(
+    id="RNN-9",
+    document="D2",
+    place="D2b-4",
+    statement="A recurrent network must squeeze the past into a state of fixed size, which limits what it can recall.",
+    measure="accuracy of recall from rows of few and of many key-value pairs, LSTM against attention",
+    experiment=Trial(
       studies.CAPACITY,
       All(
         (
@@ -279,14 +263,13 @@ CLAIMS = (
     ),
   ),
   Claim(
-    "RNN-10",
-    "D2",
-    "D2b-5",
-    "Transformers relate tokens by attention, recurrent networks by recurrence; the range comes from attention.",
-    "empirical",
-    "trial",
-    "main effects of attention and of recurrence on recall over a lag, in a two by two design",
-    Trial(
+    id="RNN-10",
+    document="D2",
+    place="D2b-5",
+    statement="Transformers relate tokens by attention, recurrent networks by recurrence; the range comes from "
+    "attention.",
+    measure="main effects of attention and of recurrence on recall over a lag, in a two by two design",
+    experiment=Trial(
       studies.LAG,
       All(
         (
@@ -308,14 +291,12 @@ CLAIMS = (
     ),
   ),
   Claim(
-    "RNN-11",
-    "extension",
-    "D2b-4",
-    "To recall more pairs a recurrent network needs a wider state, attention does not.",
-    "empirical",
-    "trial",
-    "accuracy of recall by number of pairs and by width, LSTM and attention",
-    Trial(
+    id="RNN-11",
+    document="extension",
+    place="D2b-4",
+    statement="To recall more pairs a recurrent network needs a wider state, attention does not.",
+    measure="accuracy of recall by number of pairs and by width, LSTM and attention",
+    experiment=Trial(
       studies.CAPACITY,
       All(
         (

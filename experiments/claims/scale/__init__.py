@@ -40,15 +40,14 @@ def _grows(scheme: str) -> All:
 
 CLAIMS = (
   Claim(
-    "SCALE-1",
-    "D2",
-    "D2a-5; D2a-10; D4a-4",
-    "Dot products of queries and keys grow large with the key width: for independent unit entries the variance "
+    id="SCALE-1",
+    document="D2",
+    place="D2a-5; D2a-10; D4a-4",
+    statement="Dot products of queries and keys grow large with the key width: for independent unit entries the "
+    "variance "
     "equals it.",
-    "exact",
-    "check",
-    "variance of the dot product over the key width, from 8 to 1024",
-    Check(
+    measure="variance of the dot product over the key width, from 8 to 1024",
+    experiment=Check(
       "scale.checks.variance",
       All(
         tuple(
@@ -66,14 +65,12 @@ CLAIMS = (
     note="The known difference is the variance of the scaled product. SCALE-1b asks whether real layers start so.",
   ),
   Claim(
-    "SCALE-1b",
-    "D2",
-    "D2a-5; D2a-10; D4a-4",
-    "Dot products grow large with the key width under the initializations that are in use, too.",
-    "exact",
-    "check",
-    "variance of the dot product on normalized inputs against its formula, per initialization",
-    Check(
+    id="SCALE-1b",
+    document="D2",
+    place="D2a-5; D2a-10; D4a-4",
+    statement="Dot products grow large with the key width under the initializations that are in use, too.",
+    measure="variance of the dot product on normalized inputs against its formula, per initialization",
+    experiment=Check(
       "scale.checks.initialization",
       Moderated(
         "initial variance of the projections",
@@ -97,14 +94,12 @@ CLAIMS = (
     "wider than the model get smaller weights; gpt2 draws with deviation .02 at any width.",
   ),
   Claim(
-    "SCALE-6",
-    "D2",
-    "D2a-5",
-    "Attention before the Transformer did not divide its scores by the root of the key width.",
-    "cited",
-    "citation",
-    "score functions of earlier published attention",
-    Citation(
+    id="SCALE-6",
+    document="D2",
+    place="D2a-5",
+    statement="Attention before the Transformer did not divide its scores by the root of the key width.",
+    measure="score functions of earlier published attention",
+    experiment=Citation(
       (
         ("source", "score", "factor"),
         ("Graves et al. 2014 (Neural Turing Machine)", "cosine of key and memory row", "learned strength"),
@@ -127,14 +122,12 @@ CLAIMS = (
     "The widespread form is additive, which has no product to scale.",
   ),
   Claim(
-    "SCALE-7",
-    "D4",
-    "D4a-4",
-    "The need for scaling can be derived: variance of the dot product, then the Jacobian of the softmax.",
-    "exact",
-    "check",
-    "error of both formulas against automatic differentiation and enumeration",
-    Check(
+    id="SCALE-7",
+    document="D4",
+    place="D4a-4",
+    statement="The need for scaling can be derived: variance of the dot product, then the Jacobian of the softmax.",
+    measure="error of both formulas against automatic differentiation and enumeration",
+    experiment=Check(
       "scale.checks.derivation",
       All(
         (
@@ -150,14 +143,13 @@ CLAIMS = (
     "score leaves the others behind.",
   ),
   Claim(
-    "SCALE-8",
-    "D2",
-    "D2b-10",
-    "Attention weights are the softmax of the bare query-key dot products.",
-    "exact",
-    "citation",
-    "formula given in each place of the documents and in the publication",
-    Citation(
+    id="SCALE-8",
+    document="D2",
+    place="D2b-10",
+    statement="Attention weights are the softmax of the bare query-key dot products.",
+    nature="exact",
+    measure="formula given in each place of the documents and in the publication",
+    experiment=Citation(
       (
         ("place", "formula"),
         ("D1-12", "divided by the root of the key width"),

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from experiments.claims.grid import Samples
+from experiments.claims.grid import Samples, entropy, softmax
 from model import initial
 from model.heads import Heads
 
@@ -117,22 +117,11 @@ def _spread(a_TS) -> dict[str, float]:
   }
 
 
-def softmax(score_TS: np.ndarray) -> np.ndarray:
-  """Rows of weights."""
-  w_TS = np.exp(score_TS - score_TS.max(-1, keepdims=True))
-  return w_TS / w_TS.sum(-1, keepdims=True)
-
-
 def jacobian_norm(a_TS: np.ndarray) -> np.ndarray:
   """Frobenius norm of diag(a) - a a^T for each row a, from sums over the other keys: nothing cancels near one-hot."""
   others_SS = 1.0 - np.eye(a_TS.shape[-1])
   own_TS, square_TS = a_TS * (a_TS @ others_SS), np.square(a_TS)
   return np.sqrt(np.square(own_TS).sum(-1) + (square_TS * (square_TS @ others_SS)).sum(-1))
-
-
-def entropy(a_TS: np.ndarray) -> np.ndarray:
-  """Entropy in nats of each row."""
-  return -(a_TS * np.log(np.maximum(a_TS, np.finfo(a_TS.dtype).tiny))).sum(-1)
 
 
 def _log2(number) -> float:

@@ -36,14 +36,12 @@ def _larger(measure: str, what: str) -> All:
 
 SOFTMAX = (
   Claim(
-    "SCALE-2",
-    "D2",
-    "D2a-10; D4a-4",
-    "Without scaling, large scores push the softmax to where its gradient is tiny.",
-    "exact",
-    "check",
-    "median softmax Jacobian norm, share below 1e-3 and upper tail against key width",
-    Check(
+    id="SCALE-2",
+    document="D2",
+    place="D2a-10; D4a-4",
+    statement="Without scaling, large scores push the softmax to where its gradient is tiny.",
+    measure="median softmax Jacobian norm, share below 1e-3 and upper tail against key width",
+    experiment=Check(
       "scale.checks.saturation",
       All(
         (
@@ -57,37 +55,31 @@ SOFTMAX = (
     "tail is SCALE-2b, the gradient that reaches the query SCALE-5.",
   ),
   Claim(
-    "SCALE-2b",
-    "extension",
-    "D2a-10; D4a-4",
-    "Without scaling even the hundredth of rows with the largest softmax gradient loses it as keys widen.",
-    "exact",
-    "check",
-    "99 % quantile of the softmax Jacobian norm against key width",
-    Check("scale.checks.saturation", _falls("log2 99 % norm")),
+    id="SCALE-2b",
+    document="extension",
+    place="D2a-10; D4a-4",
+    statement="Without scaling even the hundredth of rows with the largest softmax gradient loses it as keys widen.",
+    measure="99 % quantile of the softmax Jacobian norm against key width",
+    experiment=Check("scale.checks.saturation", _falls("log2 99 % norm")),
     note="The tail apart from the median: the same minimum effect as in SCALE-2.",
   ),
   Claim(
-    "SCALE-3",
-    "D2",
-    "D2a-5; D2a-10; D4a-4",
-    "Dividing by the square root of the key width relieves saturation and keeps gradients stable.",
-    "exact",
-    "check",
-    "softmax entropy and Jacobian norm across key widths, with scaling",
-    Check("scale.checks.saturation", All((_steady("entropy", 0.14), _steady("log2 median norm", 0.1)))),
+    id="SCALE-3",
+    document="D2",
+    place="D2a-5; D2a-10; D4a-4",
+    statement="Dividing by the square root of the key width relieves saturation and keeps gradients stable.",
+    measure="softmax entropy and Jacobian norm across key widths, with scaling",
+    experiment=Check("scale.checks.saturation", All((_steady("entropy", 0.14), _steady("log2 median norm", 0.1)))),
     note="Margins: a twentieth of log 16 for the entropy, 7 % for the norm. The unscaled softmax is the known "
     "difference. Independent unit entries; in training see SCALE-5c.",
   ),
   Claim(
-    "SCALE-5",
-    "D2",
-    "D2a-10",
-    "Scaling prevents exploding gradients, above all with large input dimensions.",
-    "exact",
-    "check",
-    "mean and median gradient at the query, varying key width, and key and model width together",
-    Check(
+    id="SCALE-5",
+    document="D2",
+    place="D2a-10",
+    statement="Scaling prevents exploding gradients, above all with large input dimensions.",
+    measure="mean and median gradient at the query, varying key width, and key and model width together",
+    experiment=Check(
       "scale.checks.gradients",
       Moderated(
         "which gradient of a layer as drawn",
@@ -105,14 +97,12 @@ SOFTMAX = (
     "512 and grow by the root of two from 8 on. Model width alone: SCALE-5b; in training: SCALE-5c.",
   ),
   Claim(
-    "SCALE-5b",
-    "D2",
-    "D2a-10",
-    "Scaling keeps gradients from exploding the more, the wider the input is at one and the same key width.",
-    "exact",
-    "check",
-    "mean and 99 % quantile of the gradient at the query, model width from 64 to 1024 at key width 64",
-    Check(
+    id="SCALE-5b",
+    document="D2",
+    place="D2a-10",
+    statement="Scaling keeps gradients from exploding the more, the wider the input is at one and the same key width.",
+    measure="mean and 99 % quantile of the gradient at the query, model width from 64 to 1024 at key width 64",
+    experiment=Check(
       "scale.checks.gradients",
       All(
         tuple(

@@ -13,14 +13,12 @@ def _gap(width: str, scheme: str = "", by: float = AREA) -> Contrast:
 
 TRAINED = (
   Claim(
-    "SCALE-4",
-    "D2",
-    "D2a-5",
-    "Training with unscaled attention suffers, the more so the wider the keys.",
-    "empirical",
-    "trial",
-    "area under the accuracy curve by key width, scaled against unscaled, each at its best rate",
-    Trial(
+    id="SCALE-4",
+    document="D2",
+    place="D2a-5",
+    statement="Training with unscaled attention suffers, the more so the wider the keys.",
+    measure="area under the accuracy curve by key width, scaled against unscaled, each at its best rate",
+    experiment=Trial(
       MECHANISMS,
       All(
         (
@@ -34,14 +32,14 @@ TRAINED = (
     "early the task is learned. Minimum effect: a delay of a twentieth of the training. Other first weights: SCALE-4b.",
   ),
   Claim(
-    "SCALE-4b",
-    "D2",
-    "D2a-5",
-    "Training with unscaled attention suffers under every initialization, even when its scores start as if scaled.",
-    "empirical",
-    "trial",
-    "area under the accuracy curve at key width 128 under three initializations, and with shrunk first projections",
-    Trial(
+    id="SCALE-4b",
+    document="D2",
+    place="D2a-5",
+    statement="Training with unscaled attention suffers under every initialization, even when its scores start as if "
+    "scaled.",
+    measure="area under the accuracy curve at key width 128 under three initializations, and with shrunk first "
+    "projections",
+    experiment=Trial(
       INITS,
       Moderated(
         "initial scores",
@@ -56,14 +54,12 @@ TRAINED = (
     "the size of the updates, which the scale divides, too. Parameters and steps are matched.",
   ),
   Claim(
-    "SCALE-5c",
-    "D2",
-    "D2a-10",
-    "Without scaling the largest gradient met in training is much larger, the more so the wider the keys.",
-    "empirical",
-    "trial",
-    "largest global gradient norm over training before clipping, by key width, each at its best rate",
-    Trial(
+    id="SCALE-5c",
+    document="D2",
+    place="D2a-10",
+    statement="Without scaling the largest gradient met in training is much larger, the more so the wider the keys.",
+    measure="largest global gradient norm over training before clipping, by key width, each at its best rate",
+    experiment=Trial(
       MECHANISMS,
       All(
         (

@@ -6,7 +6,6 @@ A bench is a file of experiments/bench with `measure(progress, *, options)`, whi
 
 import ast
 import datetime
-import difflib
 import importlib
 import inspect
 import sys
@@ -15,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from configs import slots
 from experiments.bench import timing
 from experiments.cli import flags
 from experiments.record import atomic, digest
@@ -72,9 +72,7 @@ def _chosen(name: str | None) -> list[str]:
   if name is None:
     raise Refused(f"bench needs a name; allowed: {', '.join(known)} or all")
   if name not in (*known, "all"):
-    near = difflib.get_close_matches(name, known, 1, 0.5)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise Refused(f"unknown bench {name!r}: {hint}allowed: {', '.join(known)} or all")
+    raise Refused(f"unknown bench {name!r}: {slots.suggestion(name, known)}allowed: {', '.join(known)} or all")
   return known if name == "all" else [name]
 
 

@@ -36,8 +36,9 @@ def _device() -> str:
 
 
 def _cores() -> str:
-  cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-  return f"{cores} usable"
+  from train import compute
+
+  return f"{compute.cores()} usable"
 
 
 def _data() -> str:

@@ -73,7 +73,7 @@ def _prove(space) -> Document:
   chosen = {claim.id for claim in catalog.select(space.names)}
   stale = _stale(rows)
   wanted = [row for row in rows if ledger.key(row) in stale and row["id"] in chosen]
-  found = prove.Outcome()
+  found = prove.Renewal()
   try:
     prove.prove(
       wanted,
@@ -81,7 +81,7 @@ def _prove(space) -> Document:
       since=space.since,
       replay=space.replay,
       tell=lambda text: print(text, file=sys.stderr, flush=True),
-      outcome=found,
+      renewal=found,
     )
   finally:  # also when it was stopped: every proof stands by itself
     if found.proved:
@@ -141,7 +141,7 @@ def _items() -> list[dict[str, Any]]:
 def _render(rows) -> None:
   items, (ledger_page, readme) = _items(), _pages()
   atomic.write_text(ledger_page, page.ledger_markdown(rows, items, calibration.read(calibration.committed())))
-  atomic.write_text(readme, ledger.with_digest(readme.read_text(), page.readme_digest(rows, items)))
+  atomic.write_text(readme, page.replace_digest(readme.read_text(), page.readme_digest(rows, items)))
 
 
 def _differences() -> list[str]:

@@ -28,7 +28,8 @@ class Loud(Dot):
 CLAIM = """
 print("from a claim's file")
 from experiments.protocol.claim import Claim
-CLAIMS = (Claim("LOUD-1", "extension", "extension", "It prints.", "empirical", "trial", "auc"),)
+CLAIMS = (Claim(id="LOUD-1", document="extension", place="extension", statement="It prints.", evidence="trial",
+  measure="auc"),)
 """
 QUIET = [
   *(["list", what] for what in ("claims", "mechanisms", "positions", "tasks", "configs")),

@@ -1,5 +1,6 @@
 """Rows keep their bytes, merging loses nothing, and the check finds each kind of difference."""
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -18,14 +19,12 @@ from experiments.record import atomic
 
 TEST = greater("a", "b", 0.1)
 CLAIM = Claim(
-  "HEAD-1",
-  "D3",
-  "D3-1",
-  "More heads help.",
-  "empirical",
-  "trial",
-  "accuracy",
-  Trial(Study("s", "c", {}, "a", {}), TEST),
+  id="HEAD-1",
+  document="D3",
+  place="D3-1",
+  statement="More heads help.",
+  measure="accuracy",
+  experiment=Trial(Study("s", "c", {}, "a", {}), TEST),
 )
 CODE = "model/attention/dot.py"
 
@@ -38,7 +37,7 @@ def base(tmp_path):
 
 
 def row(base, id="HEAD-1", tier="small", device="cpu", **options):
-  claim = Claim(id, "D3", "D3-1", "More heads help.", "empirical", "trial", "accuracy", CLAIM.experiment)
+  claim = dataclasses.replace(CLAIM, id=id)
   samples = {"a": [0.9 + i / 100 for i in range(12)], "b": [0.5] * 12}
   found = verdict(claim, samples, 0.0036)
   options.setdefault("code_sha256", ledger.digest.code_sha256([CODE], base))

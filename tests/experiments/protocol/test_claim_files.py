@@ -38,7 +38,14 @@ STUDY = Study(
   grid=(1e-3, 1e-2),
 )
 TEST = greater("dot", "additive", 0.02)
-CLAIM = Claim("MINE-1", "extension", "extension", "Dot learns faster.", "empirical", "trial", "auc", Trial(STUDY, TEST))
+CLAIM = Claim(
+  id="MINE-1",
+  document="extension",
+  place="extension",
+  statement="Dot learns faster.",
+  measure="auc",
+  experiment=Trial(STUDY, TEST),
+)
 NAN, INF = math.nan, math.inf
 DEEP = TEST
 for _ in range(10_000):
@@ -85,6 +92,8 @@ WRONG = [  # what is changed, the field told, what of the received or allowed is
   ({"note": None}, "note", "None"),
   ({"nature": "certain"}, "nature", "exact"),
   ({"evidence": "trail"}, "evidence", "trial"),
+  ({"evidence": "", "experiment": None}, "evidence", "check, trial"),
+  ({"evidence": "", "experiment": TEST}, "experiment", "Check, Trial"),
   ({"nature": "exact"}, "evidence", "check, citation"),
   ({"evidence": "probe"}, "experiment", "Probe(...)"),
   ({"experiment": TEST}, "experiment", "Trial(...)"),
@@ -229,6 +238,22 @@ RIGHT = [
 ]
 
 
+@pytest.mark.parametrize(
+  ("experiment", "evidence", "nature"),
+  [
+    (CLAIM.experiment, "trial", "empirical"),
+    (Probe(STUDY, TEST), "probe", "empirical"),
+    (Check("mech.checks.weights", Bound("x")), "check", "exact"),
+    (Bench("score.speed", Bound("x")), "bench", "measured"),
+    (Citation((("a", "b"),), {"x": (1.0,)}, Bound("x")), "citation", "cited"),
+  ],
+)
+def test_evidence_and_nature_follow_from_the_experiment(experiment, evidence, nature):
+  one = dataclasses.replace(CLAIM, evidence="", nature="", experiment=experiment)
+  assert (one.evidence, one.nature) == (evidence, nature)
+  assert dataclasses.replace(one, nature="paper_scale").nature == "paper_scale"
+
+
 @pytest.mark.parametrize("change", RIGHT, ids=range(len(RIGHT)))
 def test_what_is_right_passes(change):
   assert not list(claim_files.faults(dataclasses.replace(CLAIM, **change)))
@@ -273,8 +298,8 @@ import math
 from experiments.protocol.claim import *
 STUDY = Study(name={name!r}, card="recall", arms={{"a": {{}}, "b": {{"model.heads": 2}}}}, metric="auc",
   tiers={{"quick": {{"train.steps": {steps}, "eval.every": 4}}}}, grid=(1e-3, 1e-2))
-CLAIMS = (Claim({id!r}, "extension", "extension", "Two heads help.", "empirical", "trial", "auc",
-  Trial(STUDY, greater("b", "a", {by}))),)
+CLAIMS = (Claim(id={id!r}, document="extension", place="extension", statement="Two heads help.", measure="auc",
+  experiment=Trial(STUDY, greater("b", "a", {by}))),)
 """
 PLAIN = {"name": "a study of mine", "steps": 8, "id": "MINE-1", "by": "0.1"}
 

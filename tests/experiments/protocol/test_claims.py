@@ -64,6 +64,20 @@ def test_one_folder_per_group():
     assert f'"{claim.id}"' in "".join(p.read_text() for p in (FOLDER / claim.group.lower()).glob("*.py")), claim.id
 
 
+def test_nobody_types_what_follows_from_the_experiment():
+  typed = []
+  for path in FILES:
+    for node in ast.walk(ast.parse(path.read_text())):
+      if isinstance(node, ast.Call) and ast.unparse(node.func) == "Claim":
+        said = {word.arg: word.value for word in node.keywords}
+        evidence = ast.literal_eval(said["evidence"]) if "evidence" in said else None
+        kind = evidence or ast.unparse(said["experiment"]).partition("(")[0].lower()
+        nature = ast.literal_eval(said["nature"]) if "nature" in said else None
+        if (evidence and "experiment" in said) or (nature and nature == data.NATURE_OF.get(kind)):
+          typed.append(ast.literal_eval(said["id"]))
+  assert not typed
+
+
 @pytest.mark.parametrize("claim", CLAIMS, ids=IDS)
 def test_fields(claim):
   assert claim.nature in data.NATURES
@@ -184,7 +198,8 @@ def test_unknown_names_are_refused_with_a_suggestion(name, near):
 
 MINE = """
 from experiments.protocol.claim import Claim
-CLAIMS = (Claim("{id}", "{document}", "extension", "{statement}", "{nature}", "trial", "accuracy"),)
+CLAIMS = (Claim(id="{id}", document="{document}", place="extension", statement="{statement}", nature="{nature}",
+  evidence="trial", measure="accuracy"),)
 """
 GOOD = {"id": "MINE-1", "document": "extension", "statement": "Longer keys help.", "nature": "empirical"}
 

@@ -86,7 +86,8 @@ def test_drawn_signs_agree_with_the_test_that_rows_use():
 def claim(name, test, arms):
   settings = {"name": "looks", "card": "recall", "metric": "auc", "tiers": {"quick": TINY, "small": TINY}}
   plan = Study(arms=arms, grid=(1e-3, 1e-2, 1e-1), reporting=tuple(range(100, 112)), **settings)
-  return Claim(name, "extension", "extension", "One beats two.", "empirical", "trial", "auc", Trial(plan, test))
+  place = {"document": "extension", "place": "extension"}
+  return Claim(id=name, statement="One beats two.", measure="auc", experiment=Trial(plan, test), **place)
 
 
 ARMS = {"one": {"model.heads": 1}, "two": {"model.heads": 2}, "four": {"model.heads": 4}}

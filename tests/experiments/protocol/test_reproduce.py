@@ -15,8 +15,9 @@ RUNNER = SimpleNamespace(backend={"device": "cpu", "device_name": "x"}, stale=se
 
 
 def claim(test, **more):
-  return Claim("MINE-1", "extension", "extension", "Two is more than one.", "empirical", "trial", "auc",
-               Trial(plan(**more), test))  # fmt: skip
+  place = {"document": "extension", "place": "extension"}
+  trial = Trial(plan(**more), test)
+  return Claim(id="MINE-1", statement="Two is more than one.", measure="auc", experiment=trial, **place)
 
 
 def row(one, crash=lambda config: False, measure=lambda config: {"auc": 0.5, "initial_loss": 3.0}):

@@ -135,19 +135,10 @@ def test_beyond_sixteen_the_sampled_test_is_repeatable_symmetric_and_close_to_ex
 
 def test_t_intervals_equal_scipy():
   rng = np.random.default_rng(1)
-  a, b = rng.normal(0, 1, 9), rng.normal(0.5, 3, 6)
+  a = rng.normal(0, 1, 9)
   theirs = scipy.stats.ttest_1samp(a, 0).confidence_interval(0.95)
   assert stats.t_interval(a.tolist(), 0.025)[:2] == pytest.approx(tuple(theirs))
-  theirs = scipy.stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.9)
-  assert stats.unpaired_interval(a.tolist(), b.tolist(), 0.05)[:2] == pytest.approx(tuple(theirs))
   assert stats.t_test(a.tolist(), 0.2) == pytest.approx(scipy.stats.ttest_1samp(a, 0.2, alternative="greater").pvalue)
-  assert stats.unpaired_interval([1.0, 1.0], [0.5, 0.5], 0.05)[:2] == (0.5, 0.5)
-
-
-def test_rank_correlation_equals_scipy():
-  x, y = [1.0, 2.0, 2.0, 5.0, 9.0], [3.0, 1.0, 4.0, 4.0, 8.0]
-  assert stats.rank_correlation(x, y) == pytest.approx(scipy.stats.spearmanr(x, y).statistic)
-  assert math.isnan(stats.rank_correlation([1.0, 1.0], [1.0, 2.0]))
 
 
 @pytest.mark.parametrize(("n", "alpha"), [(3, 0.05), (8, 0.004), (12, 0.0036), (12, 0.05)])
@@ -162,7 +153,6 @@ def test_minimum_detectable_effect_has_its_power(n, alpha):
 def test_censored_times_count_with_the_budget():
   times = [20.0, None, math.nan, math.inf, 500.0]
   assert stats.restricted(times, 100) == [20.0, 100.0, 100.0, 100.0, 100.0]
-  assert stats.restricted_mean(times, 100) == (84.0, 0.2)
 
 
 CEILING = (1.0 - 0.97) / 0.05

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from experiments.protocol.assess import assess, evaluate
+from experiments.protocol.assess import assess
 from experiments.protocol.claim import All, Bound, Check, Claim, Contrast, Equivalent, Moderated, Study, Trial, greater
 from experiments.protocol.claim import interaction as crossed
 from experiments.protocol.verdict import level, verdict
@@ -18,7 +18,8 @@ SEEDS = 12
 
 def claim(test, nature="empirical", **options):
   experiment = Check("mech.shape", test, **options) if options else Trial(STUDY, test)
-  return Claim("HEAD-1", "D3", "D3-1", "More heads help.", nature, "trial", "accuracy", experiment)
+  said = {"document": "D3", "place": "D3-1", "statement": "More heads help.", "measure": "accuracy"}
+  return Claim(id="HEAD-1", nature=nature, experiment=experiment, **said)
 
 
 def around(center, spread=0.01, seed=0):
@@ -46,13 +47,13 @@ def test_a_contrast_is_reproduced_refuted_or_open(a, word):
 def test_passing_and_p_agree():
   rng = np.random.default_rng(3)
   for center in np.linspace(-0.5, 1.5, 60):
-    (result,) = evaluate(Contrast("d", {"d": 1.0}, 0.3), {"d": rng.normal(center, 0.5, SEEDS)}, 0.05)
+    (result,) = assess(Contrast("d", {"d": 1.0}, 0.3), {"d": rng.normal(center, 0.5, SEEDS)}, 0.05).results
     assert result.passed == (result.p <= 0.05)
 
 
 def test_rounding_does_not_exceed_a_minimum_effect():
   assert 1.1 - 1.0 > 0.1
-  found = evaluate(MORE, {"a": [1.1] * SEEDS, "b": [1.0] * SEEDS}, ALPHA)[0]
+  found = assess(MORE, {"a": [1.1] * SEEDS, "b": [1.0] * SEEDS}, ALPHA).results[0]
   assert (found.outcome, found.p) == ("unclear", 1.0)
 
 

@@ -89,7 +89,7 @@ def test_a_claim_file_is_told_what_has_no_effect(arms, tiers, said, tmp_path):
 from experiments.protocol.claim import Claim, Study, Trial, greater
 STUDY = Study(name="tiny", card="recall", metric="auc", arms={arms!r}, tiers={tiers!r})
 CLAIMS = (Claim(id="MINE-TINY", document="extension", place="extension", statement="One is better.",
-  nature="empirical", evidence="trial", measure="mean accuracy", experiment=Trial(STUDY, greater("a", "b", 0.1))),)
+  measure="mean accuracy", experiment=Trial(STUDY, greater("a", "b", 0.1))),)
 """)
   with pytest.raises(MineRefused, match=said):
     catalog.select([str(tmp_path / "mine.py")])
