@@ -27,6 +27,7 @@ JSON, RENDER = "gpu.json", "experiments.pages.device"
 LOG = 3000  # characters of a failed part's output that are kept
 LEAST = 5.0  # seconds under which no part is begun
 CPU = {"JAX_PLATFORMS": "cpu"}
+STOPPED = {"status": "stopped", "reason": "a signal ended the script; figures up to then are kept"}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -74,6 +75,7 @@ class Run:
     self.out, self.inputs, self.tiny = out, inputs.absolute(), tiny
     self.started, self.seconds = time.monotonic(), 60 * minutes
     self.scale = minutes / parts.MINUTES
+    self.interrupted: signals.Interrupted | None = None
     self.document: dict[str, Any] = {
       "schema": 1,
       "name": "gpu",
@@ -88,8 +90,11 @@ class Run:
     """Measures, writes and renders; raises Refused where the machine is not what was asked for."""
     self._know_machine()
     for index, part in enumerate(wanted):
-      self._keep(self._done(part))
+      self.document["parts"].append(self._done(part))
+      self._write()
       print(_line(self.document["parts"][index]), file=sys.stderr, flush=True)
+      if self.interrupted:
+        raise self.interrupted
     self.document["complete"] = True
     self._write()
     self._render()
@@ -97,8 +102,10 @@ class Run:
 
   def _know_machine(self) -> None:
     found = self._done(MACHINE)
+    if self.interrupted:
+      raise self.interrupted
     if found["status"] != "done":
-      raise Refused(f"jax finds no device here: {found['reason']}; {found.get('log', '')[-300:]}".strip("; "))
+      raise Refused(" ".join(f"jax finds no device here: {found['reason']}; see `assay doctor`".split()))
     if found["details"]["backend"] == "cpu" and not self.tiny:
       raise Refused("jax finds no accelerator here, only the CPU; allowed there: --tiny, a rehearsal at tiny sizes")
     self.document["machine"] = {**found["details"], "check": found["figures"]}
@@ -113,34 +120,31 @@ class Run:
       nothing = {"figures": [], "details": {}, "seconds": 0.0}
       return {**known, **nothing, **_entry("not reached", "the deadline came first")}
     found: list[dict[str, Any]] = []
+    entry: dict[str, Any] = {}
     for number in range(1 if self.tiny else part.processes):
       left, spent = budget - (time.monotonic() - began), time.monotonic() - began
       if number and left < 1.1 * spent / number:
         break  # another process would not come to its end
       found.append(self._process(part, number, left))
+      entry = {**known, **_summed(found), "seconds": round(time.monotonic() - began, 2)}
+      if part is not MACHINE:
+        self._write(entry)  # whatever ends this script later
       if found[-1]["status"] != "done":
         break
-    return {**known, **_summed(found), "seconds": round(time.monotonic() - began, 2)}
+    return entry
 
   def _process(self, part: Part, number: int, seconds: float) -> dict[str, Any]:
     """One process of a part, killed with all that it started when its time is over."""
     with tempfile.TemporaryDirectory(prefix="assay-gpu-") as folder, open(Path(folder) / "log", "w+") as log:
       result = Path(folder) / "result.json"
+      code = None
       try:
         code = _ended(self._request(part, number, result), self._environment(part), log, seconds)
-      except signals.Interrupted:
-        self._stopped(part, result)
-        raise
+      except signals.Interrupted as interrupted:
+        self.interrupted = interrupted  # what the part had found goes on disk first
       log.seek(0)
-      return _judged(result, code, log.read(), seconds)
-
-  def _stopped(self, part: Part, result: Path) -> None:
-    """A signal ends the script: what the running part had found goes on disk first."""
-    if part is MACHINE:
-      return
-    known = {"name": part.name, "what": part.what, "budget_seconds": part.seconds, "seconds": 0.0}
-    said = {"status": "stopped", "reason": "a signal ended the script; figures up to then are kept"}
-    self._keep({**known, **_judged(result, None, "", 0.0), **said})
+      found = _judged(result, code, log.read(), seconds)
+      return {**found, **(STOPPED if self.interrupted else {})}
 
   def _request(self, part: Part, number: int, result: Path) -> dict[str, Any]:
     machine = self.document["machine"]
@@ -163,20 +167,21 @@ class Run:
   def _left(self) -> float:
     return self.seconds - (time.monotonic() - self.started) - parts.RENDERING * min(1.0, self.scale)
 
-  def _keep(self, entry: Mapping[str, Any]) -> None:
-    self.document["parts"].append(entry)
-    self._write()
-
-  def _write(self) -> None:
+  def _write(self, *running: Mapping[str, Any]) -> None:
+    """Puts the document on disk, with what is known of the part that runs."""
     self.document["run"]["seconds"] = round(time.monotonic() - self.started, 2)
-    atomic.write_json(self.out / JSON, self.document, indent=1)
+    whole = {**self.document, "parts": [*self.document["parts"], *running]}
+    atomic.write_json(self.out / JSON, whole, indent=1)
 
   def _render(self) -> None:
     """The pages, in a process of their own: what draws them may be missing here."""
     command = [sys.executable, "-m", RENDER, str(self.out / JSON)]
     environment = self._environment(MACHINE)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    print((done.stdout + done.stderr[-LOG:]).strip(), file=sys.stderr)
+    try:
+      done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+      print((done.stdout + done.stderr[-LOG:]).strip(), file=sys.stderr)
+    except subprocess.TimeoutExpired:
+      print(f"the pages took too long; write them by `python -m {RENDER} {self.out / JSON}`", file=sys.stderr)
 
 
 def _ended(request: Mapping[str, Any], environment: Mapping[str, str], log: Any, seconds: float) -> int | None:
@@ -206,8 +211,8 @@ def _judged(result: Path, code: int | None, log: str, seconds: float) -> dict[st
   if code < 0:
     return kept | _entry("failed", f"its process was ended by {_signal(-code)}, perhaps out of memory", log)
   if code:
-    last = next((line for line in reversed(log.splitlines()) if line.strip()), "in silence")
-    return kept | _entry("failed", f"its process ended with code {code}: {last.strip()[:400]}", log)
+    last = next((line.strip() for line in reversed(log.splitlines()) if line.strip()), "in silence")
+    return kept | _entry("failed", found.get("crash") or f"its process ended with code {code}: {last[:400]}", log)
   if problems:
     return kept | _entry("failed", "; ".join(problems), log)
   if found.get("skipped"):

@@ -13,7 +13,7 @@ from experiments.bench.gpu.figures import figure
 from experiments.bench.gpu.parts import Request
 from experiments.record import digest, stamp
 
-PACKAGES = ("attention-assay", "jax", "jaxlib", "flax", "optax", "numpy", "torch", "scipy", "pytest", "jinja2")
+PACKAGES = ("attention-assay", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "torch", "pytest", "jinja2")
 QUERY = "name,driver_version,memory.total,compute_cap,power.limit,clocks.max.sm"
 
 

@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,11 @@ def main() -> int:
     found["skipped"] = " ".join(str(reason).split())
   except Refused as refusal:
     found["problems"].append(" ".join(str(refusal).split()))
+  except Exception as error:
+    traceback.print_exc()  # for the log
+    found["crash"] = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
+    atomic.write_json(path, found)
+    return 1
   atomic.write_json(path, found)
   return 0
 

@@ -32,7 +32,7 @@ class Part(NamedTuple):
 
 HERE = __package__
 
-# Half of the memory: in one process with PyTorch, or with tests that run side by side.
+# In one process with PyTorch jax takes less than half of the memory.
 SHARED = {"XLA_PYTHON_CLIENT_MEM_FRACTION": ".45"}
 MACHINE = Part("machine", f"{HERE}.machine", "device, driver and versions", 45.0)
 PARTS = (

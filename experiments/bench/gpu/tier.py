@@ -45,18 +45,15 @@ def _samples(claim: Claim) -> dict[str, list[float]]:
 
 def _said(claim: Claim, samples: Mapping[str, list[float]], *, rehearsed: bool) -> dict[str, Any]:
   """The claim with its samples and its verdict."""
-  known = {"statement": claim.statement, "measure": claim.measure, "samples": samples, "verdict": None}
-  try:
-    judged = judge(claim, samples)
-  except ModuleNotFoundError as missing:
-    return known | {"reason": f"not judged: {missing.name} is not installed here; the samples are stored"}
+  known, judged = {"statement": claim.statement, "measure": claim.measure, "samples": samples}, judge(claim, samples)
   if rehearsed:
-    return known | {"reason": "a rehearsal at tiny sizes judges no claim", "rehearsed": judged["verdict"]}
+    reason = "a rehearsal at tiny sizes judges no claim"
+    return known | {"verdict": None, "reason": reason, "rehearsed": judged["verdict"]}
   return known | judged
 
 
 def judge(claim: Claim, samples: Mapping[str, list[float]]) -> dict[str, Any]:
-  """What the protocol says: verdict, reason and tests at the level of the claim's group. Needs scipy."""
+  """What the protocol says: verdict, reason and tests at the level of the claim's group."""
   group = [other for other in catalog.all_claims() if other.group == claim.group]
   return verdict.verdict(claim, samples, verdict.level(group))
 

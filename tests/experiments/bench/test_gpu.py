@@ -19,11 +19,12 @@ from experiments.bench.gpu import beside_torch, drive, lengths, marked, members,
 from experiments.bench.gpu.figures import figure, merged
 from experiments.bench.gpu.parts import Part
 from experiments.pages import device as page
+from experiments.protocol.verdict import VERDICTS
 from model.errors import Refused
 from tests.test_arrows import closure, modules
 
 ROOT = Path(__file__).parents[3]
-ABSENT = ("ml_collections", "datasets", "orbax", "scipy", "matplotlib")
+ABSENT = ("ml_collections", "datasets", "orbax", "matplotlib")
 STAND_IN = "tests.experiments.bench.stand_in"
 
 
@@ -55,7 +56,7 @@ def test_a_part_that_fails_costs_its_own_figures_alone(run, tmp_path):
     "skip": "skipped",
     "works": "done",
   }
-  assert "RuntimeError: a broken part" in found["crash"]["reason"]
+  assert found["crash"]["reason"] == "RuntimeError: a broken part"
   assert "Traceback" in found["crash"]["log"]
   assert "SIGKILL" in found["kill"]["reason"]
   assert found["refuse"]["reason"] == "this cannot be"
@@ -164,7 +165,9 @@ def test_nothing_at_the_top_of_a_file_needs_what_may_be_missing():
   assert len(roots) > 10
   found = closure(roots)
   assert "jax" in found
-  wrong = {name: by for name, by in found.items() if name.split(".")[0] in (*ABSENT, "torch", "pytest", "jinja2")}
+  wrong = {
+    name: by for name, by in found.items() if name.split(".")[0] in (*ABSENT, "scipy", "torch", "pytest", "jinja2")
+  }
   assert not wrong
   assert not any(name.startswith("configs.base") or name == "configs.override" for name in found)
 
@@ -363,7 +366,8 @@ def test_the_whole_is_rehearsed_without_what_may_be_missing(tmp_path):
   hidden.mkdir()
   absent(hidden)
   out = tmp_path / "out"
-  done = python("-m", "experiments.bench.gpu", str(out), f"--inputs={tmp_path / 'inputs'}", "--tiny", before=hidden)
+  given = (f"--inputs={tmp_path / 'inputs'}", "--tiny", "--minutes=300")  # however busy the machine is
+  done = python("-m", "experiments.bench.gpu", str(out), *given, before=hidden)
   assert done.returncode == 0, done.stderr[-3000:]
   document = json.loads((out / drive.JSON).read_text())
   assert {entry["name"]: entry["status"] for entry in document["parts"]} == dict.fromkeys(
@@ -377,7 +381,7 @@ def test_the_whole_is_rehearsed_without_what_may_be_missing(tmp_path):
   assert counts["tests failed"] == counts["tests skipped"] == 0
   claims = next(entry for entry in document["parts"] if entry["name"] == "claims")
   assert claims["details"]["RNN-6a"]["verdict"] is None
-  assert "scipy" in claims["details"]["RNN-6a"]["reason"]
+  assert claims["details"]["RNN-6a"]["rehearsed"] in VERDICTS
   ratios = [one for one in figures if one["unit"] == "times" and "PyTorch" in one["name"]]
   assert len(ratios) == 2
   assert sorted(path.name for path in out.iterdir()) == ["gpu.html", "gpu.json", "gpu.md"]
