@@ -1,6 +1,7 @@
 # Every target works alone on a fresh machine, may be repeated, and does nothing that is done already.
 #   PYTHON=  the interpreter the virtual environment is made from (a change of it makes the environment anew)
 #   TIER=    exact, quick, small, long or gpu;   CLAIMS= ids, groups or files;   ARGS= further flags of `assay`
+#   TINY=1   gpu is rehearsed on the CPU;   WITH= an interpreter that has jax for the GPU: nothing is installed or prepared
 # On Linux PyPI's torch (a peer in tests) brings CUDA along; PIP_EXTRA_INDEX_URL with PyTorch's CPU index avoids that.
 
 VENV := .venv
@@ -8,6 +9,7 @@ TIER ?= quick
 CLAIMS ?=
 ARGS ?=
 WORKERS ?= 2
+GPU ?= assay-results/gpu
 FAST := not slow and not gpu and not service
 RUN := $(VENV)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -31,13 +33,14 @@ endif
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help install data reproduce test test-slow lint ledger clean anew
+.PHONY: help install data reproduce test test-slow lint ledger gpu gpu-inputs clean anew
 
 help:
 	@echo "make reproduce [TIER=quick] [CLAIMS=...]  claims to verdicts, from a fresh machine to the report"
 	@echo "make install    the environment in $(VENV) with everything for development; make data: the text corpora only"
 	@echo "make test       the fast tests; make test-slow: the slow ones too"
 	@echo "make lint       ruff and pyright;  make ledger: is the committed evidence up to date"
+	@echo "make gpu        what one GPU can tell in ten minutes, in $(GPU); make gpu TINY=1 rehearses it on the CPU"
 	@echo "make clean      removes what make made, results apart"
 	@echo "PYTHON=/path/to/python chooses the interpreter (3.11 or later)"
 
@@ -62,6 +65,10 @@ $(VENV)/.test: $(VENV)/.made pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
 	$(PIP) --editable '.[test,peers,dev]'
 	@touch $(VENV)/.core $(VENV)/.test $@
+
+$(VENV)/.cuda: $(VENV)/.made pyproject.toml constraints.txt
+	$(PIP) --editable '.[test,cuda]'
+	@touch $(VENV)/.core $@
 
 $(VENV)/.data: $(VENV)/.made data.txt
 	$(RUN) -m pip install --quiet --no-deps --require-hashes --requirement data.txt
@@ -88,6 +95,13 @@ lint: $(VENV)/.dev
 
 ledger: $(VENV)/.core $(VENV)/.data
 	$(VENV)/bin/assay ledger check
+
+# Its configurations are resolved beforehand, so that it also runs where only jax, flax, optax and numpy are installed.
+gpu-inputs: $(VENV)/.core
+	$(RUN) -m experiments.bench.gpu.prepare $(GPU)/inputs
+
+gpu: $(if $(WITH),,$(VENV)/$(if $(TINY),.test,.cuda) gpu-inputs)
+	$(or $(WITH),$(RUN)) -m experiments.bench.gpu $(GPU) $(if $(TINY),--tiny) $(ARGS)
 
 clean:
 	rm -rf $(VENV) .cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
