@@ -14,6 +14,7 @@ from jax.core import Tracer
 from model import build
 from model.block import Block, Dropout, LayerNorm, Memory, Place, joined, run
 from model.errors import Refused
+from model.kernels import cutting
 from model.see import EARLIER, OWN, Rule, See, Where, by_content, causal, everything, once, recent, window
 
 
@@ -143,7 +144,7 @@ class Stack(nnx.Module):
     """The row stretch by stretch."""
     batch, length, _ = x_BTM.shape
     memories = self._nothing(batch, self.memory, x_BTM.dtype, marked=False)
-    cut = [_cut(a, self.segment) for a in (x_BTM, *_full(where, batch))]
+    cut = [cutting.stacked(a, self.segment) for a in (x_BTM, *_full(where, batch))]
 
     def one(state, stretch):
       memories, index = state
@@ -154,7 +155,7 @@ class Stack(nnx.Module):
       return (memories, index + 1), x_BtM
 
     _, y_nBtM = jax.lax.scan(one, (memories, jnp.int32(0)), tuple(cut))
-    return jnp.moveaxis(y_nBtM, 0, 1).reshape(batch, -1, x_BTM.shape[-1])[:, :length]
+    return cutting.unstacked(y_nBtM, length)
 
   def _stretch(self, x_BTM, where, memories, key):
     """One stretch in the light of the memories; returns (y_BTM, the memories for the next)."""
@@ -168,12 +169,6 @@ class Stack(nnx.Module):
 
 def _full(where: Where, batch: int) -> list:
   return [jnp.broadcast_to(jnp.asarray(a, jnp.int32), (batch, a.shape[1])) for a in where]
-
-
-def _cut(a, length: int):
-  """(B, T, ...) as (T / length, B, length, ...), padded with zeros, that is with segment 0."""
-  a = jnp.pad(a, [(0, 0), (0, -a.shape[1] % length)] + [(0, 0)] * (a.ndim - 2))
-  return jnp.moveaxis(a.reshape(a.shape[0], -1, length, *a.shape[2:]), 1, 0)
 
 
 def _newest(old: Memory, x_BTM, where: Where, size: int) -> Memory:

@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from model.attention.mechanism import Mechanism, Supports, attend, products
+from model.attention.mechanism import Mechanism, Supports
 from model.errors import Refused
 from model.initial import dial
-from model.kernels import tiles
+from model.kernels import cutting, tiles
+from model.kernels.softmax import attend, products
 from model.see import EARLIER, Rule, See, Where, by_content, window
 
 
@@ -141,7 +142,7 @@ class Banded(Mechanism):
     keys, more = [spread(a) for a in (k_BSKD, v_BSKD, *see.k, *([] if see.mark_BS is None else [see.mark_BS]))], 0
     if apart is not None:
       more = -(-apart[0].shape[1] // size)
-      keys = [_beside(a, tiles.padded(b, more * size)) for a, b in zip(keys, apart, strict=True)]
+      keys = [_beside(a, cutting.padded(b, more * size)) for a, b in zip(keys, apart, strict=True)]
     k_BSKD, v_BSKD, pos_BS, segment_BS, *mark = keys
     at_NJ, some_NJ, behind = self._reach(blocks, more, tiles.looks_back(see.rule))
     dress = functools.partial(self._heads_apart_in_tile, more=more * size, offset=behind * size)
@@ -189,15 +190,15 @@ class _Near(Rule):
 
 def _spread(a, rows: int, length: int):
   """(B, T, ...) as (B, length, ...): every `rows`-th token first, then those one after them, and so on."""
-  a = tiles.padded(jnp.asarray(a), length)
-  return a if rows == 1 else tiles.joined(jnp.swapaxes(tiles.cut(a, rows), 1, 2), 1)
+  a = cutting.padded(jnp.asarray(a), length)
+  return a if rows == 1 else cutting.joined(jnp.swapaxes(cutting.cut(a, rows), 1, 2), 1)
 
 
 def _gathered(a, axis: int, rows: int, length: int):
   """Undoes `_spread`."""
   if rows > 1:
     a = a.reshape(*a.shape[:axis], rows, -1, *a.shape[axis + 1 :])
-    a = tiles.joined(jnp.swapaxes(a, axis, axis + 1), axis)
+    a = cutting.joined(jnp.swapaxes(a, axis, axis + 1), axis)
   return jax.lax.slice_in_dim(a, 0, length, axis=axis)
 
 

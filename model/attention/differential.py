@@ -9,9 +9,10 @@ import math
 import jax
 import jax.numpy as jnp
 
-from model.attention.mechanism import Mechanism, Supports, attend, products
+from model.attention.mechanism import Mechanism, Supports
 from model.errors import Refused
 from model.initial import dial, param
+from model.kernels.softmax import attend, products
 
 EPS = 1e-5  # the paper's
 

@@ -10,7 +10,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from model.attention.mechanism import attend
+from model.kernels.cutting import cut, joined, padded
+from model.kernels.softmax import attend
 from model.see import Both, Causal, Either, Rule, See, Where
 
 STEP = {"cpu": 2**16}  # scores in the tiles of one step: those of a core's cache, or of a GPU's share of memory
@@ -55,40 +56,9 @@ def looks_back(rule: Rule) -> bool:
   return isinstance(rule, Causal)
 
 
-def padded(a, length: int):
-  """(B, T, ...) as (B, length, ...), at the end empty, that is of segment 0."""
-  return jnp.pad(a, [(0, 0), (0, length - a.shape[1])] + [(0, 0)] * (a.ndim - 2))
-
-
-def cut(a, size: int):
-  """(B, T, ...) as (B, T / size, size, ...)."""
-  return a.reshape(a.shape[0], -1, size, *a.shape[2:])
-
-
-def joined(a, axis: int):
-  """Two axes, `axis` and the next, as one."""
-  return a.reshape(*a.shape[:axis], -1, *a.shape[axis + 2 :])
-
-
 def chosen(a, at_RNJ):
   """Blocks (B|1, M, size, ...) as (B|1, N, J * size, ...)."""
   return joined(a.at[_index(a, at_RNJ)].get(mode="promise_in_bounds"), 2)
-
-
-def gathered(parts_BXbKGD, lse_BXbKG, to_RX, blocks: int):
-  """Answers over disjoint sets of keys as one, part x in the block to_RX[:, x], in none where that is `blocks`.
-
-  Returns output (B, N, size, K, G, D) and log-sum-exp (B, N, size, K, G); where there is no part 0 and -inf.
-  """
-  at, shape = (jnp.arange(parts_BXbKGD.shape[0])[:, None], to_RX), (lse_BXbKG.shape[0], blocks, *lse_BXbKG.shape[2:])
-  top = jnp.full(shape, -jnp.inf, lse_BXbKG.dtype).at[at].max(jax.lax.stop_gradient(lse_BXbKG), mode="drop")
-  top = jnp.where(jnp.isfinite(top), top, 0.0)
-  share_BXbKG = jnp.exp(lse_BXbKG - top.at[at].get(mode="fill", fill_value=0.0))
-  total = jnp.zeros_like(top).at[at].add(share_BXbKG, mode="drop")
-  weighed_BXbKGD = share_BXbKG[..., None] * parts_BXbKGD
-  out = jnp.zeros((*shape, parts_BXbKGD.shape[-1]), weighed_BXbKGD.dtype).at[at].add(weighed_BXbKGD, mode="drop")
-  safe = jnp.where(total > 0, total, 1.0)
-  return out / safe[..., None], jnp.where(total > 0, top + jnp.log(safe), -jnp.inf)
 
 
 def _tiles(tile, parts, queries, keys, at_RNJ, per_step):
