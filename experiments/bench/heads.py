@@ -18,7 +18,7 @@ from configs import override
 from model import build, initial, see
 from model.heads import Heads
 from train.metrics import TARGET
-from train.step import Ensemble, ensemble
+from train.step import Ensemble
 
 SEEDS = tuple(range(200, 212))  # apart from the seeds of every study
 
@@ -163,7 +163,7 @@ def race(shared: Mapping[str, Any], arms: Mapping[str, Mapping[str, Any]], seeds
 
 
 def _ensemble(config) -> Ensemble:
-  return ensemble(config, build.make("tasks", dict(config["task"]), package="train"))
+  return Ensemble(config, build.make("tasks", dict(config["task"]), package="train"))
 
 
 class _Racer:
