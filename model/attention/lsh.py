@@ -75,11 +75,12 @@ class Lsh(Mechanism):
   def __call__(self, q_BTKGD, k_BSKD, v_BSKD, see, position=None, *, block=None, key=None):
     self.admit(position, block=block)
     if q_BTKGD.shape[1] <= self.chunk or q_BTKGD.shape[1] != k_BSKD.shape[1]:
-      return self.recall(q_BTKGD, k_BSKD, v_BSKD, see, position)  # one chunk, or with keys of earlier stretches
-    return self.by_buckets(q_BTKGD, v_BSKD, see, self.hash(q_BTKGD[:, :, :, 0], see.q, see.q)), None
+      return self.recall(q_BTKGD, k_BSKD, v_BSKD, see, position, key)  # one chunk, or with keys of earlier stretches
+    return self.by_buckets(q_BTKGD, v_BSKD, see, self.hash(q_BTKGD[:, :, :, 0], see.q, see.q), key), None
 
-  def recall(self, q_BTKGD, k_BSKD, v_BSKD, see, position=None):
-    return mix(self.weights(q_BTKGD, k_BSKD, see, position), v_BSKD).astype(v_BSKD.dtype), None
+  def recall(self, q_BTKGD, k_BSKD, v_BSKD, see, position=None, key=None):
+    w_BKGTS = self.dropped(self.weights(q_BTKGD, k_BSKD, see, position), key)
+    return mix(w_BKGTS, v_BSKD).astype(v_BSKD.dtype), None
 
   def weights(self, q_BTKGD, k_BSKD, see, position=None):
     self.admit(position)
@@ -97,7 +98,7 @@ class Lsh(Mechanism):
     w_BKTS = jnp.where(other_BKTS.any(-1, keepdims=True), w_BKTS * other_BKTS, seen_B1TS & itself_B1TS)
     return w_BKTS[:, :, None]
 
-  def by_buckets(self, q_BTKGD, v_BTKD, see, bucket_BKRT):
+  def by_buckets(self, q_BTKGD, v_BTKD, see, bucket_BKRT, key=None):
     """The efficient path, (B, T, K, 1, Dv), for given buckets. N counts the chunks of all rounds, C their tokens."""
     where, own_BKNC, column_BKNC = self._sort(see.q, bucket_BKRT)
     ones_BTK1 = jnp.ones((*v_BTKD.shape[:3], 1), v_BTKD.dtype)  # as a value, they give the sum of the weights
@@ -111,10 +112,15 @@ class Lsh(Mechanism):
     score_BKNCS = jnp.where(seen_BKNCS, score_BKNCS, UNSEEN)
     top_BKNC1 = jax.lax.stop_gradient(score_BKNCS.max(-1, keepdims=True))
     w_BKNCS = jnp.where(seen_BKNCS, jnp.exp(score_BKNCS - top_BKNC1), 0.0).astype(v_BTKD.dtype)
-    out_BKNCD = wide_einsum("bkncs,bknsd->bkncd", w_BKNCS, _and_before(v_BKNCD))
+    out_BKNCD = wide_einsum("bkncs,bknsd->bkncd", self.dropped(w_BKNCS, key), _and_before(v_BKNCD))
+    if self.key_of_weights(key) is not None:  # the sum is that of all weights
+      sum_BKNC1 = w_BKNCS.sum(-1, keepdims=True, dtype=out_BKNCD.dtype)
+      out_BKNCD = jnp.concatenate([out_BKNCD[..., :-1], sum_BKNC1], -1)
     out_BTKD, sum_BTK1 = self._join(out_BKNCD, top_BKNC1, column_BKNC, bucket_BKRT.shape[-1])
-    there_BT11 = (jnp.asarray(see.q.segment_BT) > 0)[:, :, None, None]
-    out_BTKD = jnp.where(sum_BTK1 > 0, out_BTKD / jnp.where(sum_BTK1 > 0, sum_BTK1, 1.0), there_BT11 * v_BTKD)
+    itself_BTK1 = (jnp.asarray(see.q.segment_BT) > 0)[:, :, None, None]
+    if self.key_of_weights(key) is not None:
+      itself_BTK1 = self.dropped(ones_BTK1 * itself_BTK1, jax.random.fold_in(key, 1))
+    out_BTKD = jnp.where(sum_BTK1 > 0, out_BTKD / jnp.where(sum_BTK1 > 0, sum_BTK1, 1.0), itself_BTK1 * v_BTKD)
     return out_BTKD[:, :, :, None].astype(v_BTKD.dtype)
 
   def hash(self, x_BTKD, where, k_where):

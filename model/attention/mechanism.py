@@ -5,13 +5,17 @@
 
 import dataclasses
 
+import jax
 from flax import nnx
 
+from model.dropout import Dropout
 from model.errors import Refused
 from model.kernels import softmax
 from model.kernels.softmax import attend as attend
 from model.kernels.softmax import products as products
 from model.see import Rule, See, causal, everything
+
+WEIGHTS = 0x77656967  # folded into the key of a sublayer, whose own dropout uses the key itself
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Supports:
   gqa: bool = True  # several queries per key head
   blockwise: bool = True  # `block` is obeyed
   merges: bool = True  # returns a log-sum-exp, so that parts of the keys merge
+  dropout: bool = True  # loses weights in training (model.attention_dropout); a __call__ of one's own calls `dropped`
   state: bool = False  # decodes with a state of constant size in place of a cache of keys
   weights: str = "distribution"
 
@@ -41,6 +46,7 @@ class Mechanism(nnx.Module):
   symbols: tuple[int, ...] = ()  # tokens with one of these symbols in their first field are marked in See.mark_BS
   counts = False  # its pattern counts from the first key of a document, which must therefore be in sight
   supports = Supports()
+  weights_dropout: Dropout | None = None  # heads.py sets it
 
   def __init__(self, heads: int, head_dim: int, *, layer: int = 0):
     self.heads, self.head_dim, self.layer = heads, head_dim, layer
@@ -52,9 +58,22 @@ class Mechanism(nnx.Module):
   def __call__(self, q_BTKGD, k_BSKD, v_BSKD, see, position=None, *, block=None, key=None):
     """Output (B, T, K, G, Dv) in v's dtype and log-sum-exp (B, K, G, T) in float32, -inf where nothing is seen.
 
-    block: number of keys worked on at a time; None = all. key: randomness, None = evaluation.
+    block: number of keys worked on at a time; None = all. key: of dropout on the weights, None = evaluation.
     """
-    return attend(self, q_BTKGD, k_BSKD, v_BSKD, see, position, block)
+    return attend(self, q_BTKGD, k_BSKD, v_BSKD, see, position, block, key)
+
+  def key_of_weights(self, key):
+    """The key, or None where no weights are dropped, so that nothing is made of it."""
+    return None if self.weights_dropout is None else key
+
+  def dropped(self, w_BKGTS, key):
+    """The weights as training sums them up, after dropout; key None = evaluation.
+
+    As in PyTorch and in the 2017 code weights are lost behind the softmax: those left do not add up to one.
+    """
+    if self.weights_dropout is None or key is None:
+      return w_BKGTS
+    return self.weights_dropout(w_BKGTS, jax.random.fold_in(key, WEIGHTS))
 
   def turn(self, x_BTHD, where, position):
     """Queries or keys of one view as the scheme turns them by their positions, (B, T, H, D)."""

@@ -51,9 +51,9 @@ class Sigmoid(Mechanism):
     """Output (B, T, K, G, Dv) and no log-sum-exp: parts of the keys add up only when all know how many there are."""
     self.admit(position, block=block)
     if block is None or block >= k_BSKD.shape[1]:
-      out_BTKGD = self._part(q_BTKGD, k_BSKD, v_BSKD, see, position, _seen(see))
+      out_BTKGD = self._part(q_BTKGD, k_BSKD, v_BSKD, see, position, _seen(see), key)
     else:
-      out_BTKGD = self._by_blocks(q_BTKGD, k_BSKD, v_BSKD, see, position, block)
+      out_BTKGD = self._by_blocks(q_BTKGD, k_BSKD, v_BSKD, see, position, block, key)
     return out_BTKGD.astype(v_BSKD.dtype), None
 
   def weights(self, q_BTKGD, k_BSKD, see, position=None):
@@ -66,15 +66,17 @@ class Sigmoid(Mechanism):
     log_n = math.log(self.length) if self.length else jnp.log(jnp.maximum(count_BT, 1))[:, None, None, :, None]
     return jnp.where(seen_B11TS, jax.nn.sigmoid(score_BKGTS - log_n), 0.0)
 
-  def _part(self, q_BTKGD, k_BSKD, v_BSKD, see, position, count_BT):
+  def _part(self, q_BTKGD, k_BSKD, v_BSKD, see, position, count_BT, key):
     """What the keys given add to the output; count_BT: how many each query sees in all."""
-    return read(self._weights(q_BTKGD, k_BSKD, see, position, count_BT), v_BSKD, see, position)
+    w_BKGTS = self._weights(q_BTKGD, k_BSKD, see, position, count_BT)
+    return read(self.dropped(w_BKGTS, key), v_BSKD, see, position)
 
-  def _by_blocks(self, q_BTKGD, k_BSKD, v_BSKD, see, position, block):
+  def _by_blocks(self, q_BTKGD, k_BSKD, v_BSKD, see, position, block, key):
     """Two passes over the keys: how many are seen, then what they add."""
     blocks = in_blocks(k_BSKD, v_BSKD, see, block)
-    count_BT = by_blocks(lambda k, v, see: _seen(see), jnp.add, blocks, see)
-    return by_blocks(lambda k, v, see: self._part(q_BTKGD, k, v, see, position, count_BT), jnp.add, blocks, see)
+    count_BT = by_blocks(lambda k, v, see, _: _seen(see), jnp.add, blocks, see)
+    part = lambda k, v, see, key: self._part(q_BTKGD, k, v, see, position, count_BT, key)  # noqa: E731
+    return by_blocks(part, jnp.add, blocks, see, self.key_of_weights(key))
 
 
 def _seen(see: See):

@@ -32,7 +32,7 @@ class Talking(Mechanism):
     """Output (B, T, K, G, Dv) and no log-sum-exp: there is one per head before the heads are mixed again."""
     self.admit(position, block=block)
     w_BKGTS = self.weights(q_BTKGD, k_BSKD, see, position)
-    return read(w_BKGTS, v_BSKD, see, position).astype(v_BSKD.dtype), None
+    return read(self.dropped(w_BKGTS, key), v_BSKD, see, position).astype(v_BSKD.dtype), None
 
   def weights(self, q_BTKGD, k_BSKD, see, position=None):
     """Weights after both mixtures, (B, K, G, T, S): 0 where nothing is seen, else of either sign and of any sum."""

@@ -26,21 +26,22 @@ class Part(NamedTuple):
   sum_BKGT: jax.Array | float
 
 
-def attend(mechanism, q_BTKGD, k_BSKD, v_BSKD, see: See, position=None, block: int | None = None):
+def attend(mechanism, q_BTKGD, k_BSKD, v_BSKD, see: See, position=None, block: int | None = None, key=None):
   """Softmax attention under any rule; returns (o_BTKGD, lse_BKGT) as Mechanism.__call__ does.
 
   A query that sees nothing gives 0 and no gradient. With `block` the memory grows as T * block, forward and backward.
+  Weights that dropout takes count in the sum that divides, as they do where it comes after the softmax.
   """
   mechanism.admit(position, block=block)
 
-  def part(k_BSKD, v_BSKD, see):
+  def part(k_BSKD, v_BSKD, see, key):
     w_BKGTS, top_BKGT = _exponentials(*masked(mechanism, q_BTKGD, k_BSKD, see, position))
-    return Part(read(w_BKGTS, v_BSKD, see, position), top_BKGT, w_BKGTS.sum(-1))
+    return Part(read(mechanism.dropped(w_BKGTS, key), v_BSKD, see, position), top_BKGT, w_BKGTS.sum(-1))
 
   if block is None or block >= k_BSKD.shape[1]:
-    found = part(k_BSKD, v_BSKD, see)
+    found = part(k_BSKD, v_BSKD, see, key)
   else:
-    found = by_blocks(part, join, in_blocks(k_BSKD, v_BSKD, see, block), see, _nothing)
+    found = by_blocks(part, join, in_blocks(k_BSKD, v_BSKD, see, block), see, mechanism.key_of_weights(key), _nothing)
   out_BTKGD, lse_BKGT = divided(found)
   return out_BTKGD.astype(v_BSKD.dtype), lse_BKGT
 
@@ -116,24 +117,26 @@ def _exponentials(score_BKGTS, seen_B11TS):
 # Disjoint sets of keys
 
 
-def by_blocks(part: Callable, add: Callable, blocks, see: See, start: Callable | None = None):
-  """part(k, v, see) of one block of keys after the other, added up.
+def by_blocks(part: Callable, add: Callable, blocks, see: See, key=None, start: Callable | None = None):
+  """part(k, v, see, key) of one block of keys after the other, added up.
 
-  blocks: from `in_blocks`. start: what zeros of a part's shapes become before the first; None = they stay zeros.
+  blocks: from `in_blocks`. key: each block gets one of its own from it. start: what zeros of a part's shapes become
+  before the first block; None = they stay zeros.
   """
+  xs = blocks, None if key is None else jax.random.split(key, blocks[0].shape[0])
 
   def of(one):
-    k_BSKD, v_BSKD, k_where, mark_BS = one
-    return part(k_BSKD, v_BSKD, See(see.q, k_where, see.rule, mark_BS))
+    (k_BSKD, v_BSKD, k_where, mark_BS), key = one
+    return part(k_BSKD, v_BSKD, See(see.q, k_where, see.rule, mark_BS), key)
 
   def step(carry, one):
     return add(carry, of(one)), None
 
-  shapes = jax.eval_shape(of, jax.tree.map(lambda a: a[0], blocks))
+  shapes = jax.eval_shape(of, jax.tree.map(lambda a: a[0], xs))
   carry = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
   carry = carry if start is None else start(carry)
   # Without the checkpoint the backward pass would keep every block's weights, and memory would be quadratic again.
-  return jax.lax.scan(jax.checkpoint(step, prevent_cse=False), carry, blocks)[0]
+  return jax.lax.scan(jax.checkpoint(step, prevent_cse=False), carry, xs)[0]
 
 
 def in_blocks(k_BSKD, v_BSKD, see: See, block: int):

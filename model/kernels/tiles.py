@@ -18,11 +18,13 @@ STEP = {"cpu": 2**16}  # scores in the tiles of one step: those of a core's cach
 STEP_ELSEWHERE = 2**24
 
 
-def look(mechanism, q_BTKGD, k_BSKD, v_BSKD, see: See, at_RNJ, some_RNJ, size: int, position=None, apart=None):
+def look(
+  mechanism, q_BTKGD, k_BSKD, v_BSKD, see: See, at_RNJ, some_RNJ, size: int, position=None, apart=None, key=None
+):
   """Attention of N blocks of queries, the n-th over the J blocks of `size` keys at_RNJ[:, n] where some_RNJ holds.
 
   The columns of queries and keys are cut evenly; R is the batch or 1. apart: dresses the position scheme for a tile of
-  the shape given.
+  the shape given. key: of dropout on the weights, each block of queries has its own of it; None = evaluation.
   Returns output (B, T, K, G, Dv) and log-sum-exp (B, K, G, T), as Mechanism.__call__ does.
   """
   B, T, K, G, _ = q_BTKGD.shape
@@ -30,15 +32,18 @@ def look(mechanism, q_BTKGD, k_BSKD, v_BSKD, see: See, at_RNJ, some_RNJ, size: i
   parts, tree = jax.tree.flatten((mechanism, position))
 
   def tile(parts, queries, keys):
-    (q_BTKGD, *q_where, some_BJ), (k_BSKD, v_BSKD, pos_BS, segment_BS, *mark) = queries, keys
+    (q_BTKGD, pos_BT, segment_BT, some_BJ, *words), (k_BSKD, v_BSKD, pos_BS, segment_BS, *mark) = queries, keys
     mechanism, position = jax.tree.unflatten(tree, parts)
     k_where = Where(pos_BS, jnp.where(jnp.repeat(some_BJ, size, 1), segment_BS, 0))
     dressed = position if apart is None else apart(position, (q_BTKGD.shape[1], k_BSKD.shape[1]))
-    tile_see = See(Where(*q_where), k_where, see.rule, *mark)
-    return attend(mechanism, q_BTKGD, k_BSKD, v_BSKD, tile_see, dressed)
+    tile_see = See(Where(pos_BT, segment_BT), k_where, see.rule, *mark)
+    key = jax.random.wrap_key_data(words[0][0]) if words else None
+    return attend(mechanism, q_BTKGD, k_BSKD, v_BSKD, tile_see, dressed, key=key)
 
   at_RNJ, some_RNJ = jnp.asarray(at_RNJ, jnp.int32), jnp.asarray(some_RNJ)
   queries = [*(cut(a, T // N) for a in (q_BTKGD, *see.q)), some_RNJ]
+  if mechanism.key_of_weights(key) is not None:
+    queries.append(jax.random.key_data(jax.random.split(key, N))[None])
   mark = [] if see.mark_BS is None else [see.mark_BS]
   keys = [cut(a, size) for a in (k_BSKD, v_BSKD, *see.k, *mark)]
   scores = B * K * G * T // N * J * size
