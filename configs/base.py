@@ -56,6 +56,7 @@ def model() -> Any:
   options.memory = 0  # tokens before its stretch that a layer remembers, without gradient; needs segment
   options.block = 0  # keys per block of the blockwise path (less memory); 0 = dense
   options.dropout = 0.0  # share of activations dropped in training
+  options.attention_dropout = 0.0  # share of attention weights dropped in training
   options.direction = "forward"  # recurrent: forward, both (joined in every layer) or apart (joined at the top, ELMo)
   options.reads = "none"  # recurrent: attention after the cell (Luong), before it (Bahdanau; rnn_seq2seq only) or none
   options.wiring = ConfigDict()

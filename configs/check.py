@@ -60,7 +60,7 @@ AT_LEAST = {  # key: lowest value
   "eval.batches": 1,
   "eval.batch": 1,
 }
-SHARES = ("model.dropout", "optim.b1", "optim.b2", "optim.label_smoothing")  # in [0, 1)
+SHARES = ("model.attention_dropout", "model.dropout", "optim.b1", "optim.b2", "optim.label_smoothing")  # in [0, 1)
 
 
 def flatten(tree: Mapping, prefix: str = "") -> dict:
@@ -289,6 +289,9 @@ def _mechanism_complaints(flat: Mapping) -> Iterator[str]:
     yield f"{name} attention needs as many keys as queries, not model.kv_heads={kv_heads}; set model.kv_heads=0"
   if flat["model.block"] and not can.get("blockwise", True):
     yield f"{name} attention does not work by blocks of keys: model.block={flat['model.block']}; set model.block=0"
+  if flat["model.attention_dropout"] and not can.get("dropout", True):
+    value = flat["model.attention_dropout"]
+    yield f"{name} attention holds no weights to drop: model.attention_dropout={value}; set model.attention_dropout=0"
   yield from _rule_complaints(flat, name, can)
   if flat["model.kind"] in effect.TRANSFORMERS:
     hooks = slots.told("position", flat["model.position.kind"]).get("hooks") or ()

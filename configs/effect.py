@@ -27,6 +27,7 @@ STACK = (  # of blocks, which recurrent models have none of
 )
 HEADS = (  # of attention
   "model.attention",
+  "model.attention_dropout",
   "model.bias",
   "model.block",
   "model.head_dim",

@@ -4,42 +4,17 @@ pre: x + f(LN(x)) (Xiong et al. 2020); post: LN(x + f(x)) (Vaswani et al. 2017);
 x + is left out. Dropout (Srivastava et al. 2014) stands on f's output, before the addition.
 """
 
-import dataclasses
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from model import build, initial
+from model import build, initial, order
+from model.dropout import Dropout
 from model.errors import Refused
 from model.heads import Heads
 from model.see import See, Where
-
-
-@dataclasses.dataclass(frozen=True)
-class Wiring:
-  """Where the norm stands ("pre", "post" or "none") and whether the input is added to the output.
-
-  order: sublayers from the input up, a = attention, f = feed-forward, p = both in parallel (Wang & Komatsuzaki 2021),
-  repeated until every layer has had its turn; "aaff" is a sandwich of two layers (Press et al. 2020).
-  """
-
-  norm: str = "pre"
-  residual: bool = True
-  order: str = "af"
-  eps: float = 1e-6  # what every norm adds to the variance
-
-  def plan(self, depth: int) -> tuple[tuple[str, int], ...]:
-    """(letter, layer) for each sublayer of a stack."""
-    layers = len(self.order) if set(self.order) == {"p"} else self.order.count("a")
-    if set(self.order) != {"p"} and (not layers or sorted(self.order) != sorted("af" * layers)):
-      raise Refused(f"wiring.order={self.order!r} must hold as many a as f, or p alone; such as af, fa, aaff or p")
-    if depth % layers:
-      raise Refused(f"wiring.order={self.order!r} serves {layers} layers at a time; depth={depth} is not a multiple")
-    word = self.order * (depth // layers)
-    return tuple((letter, word[:index].count(letter)) for index, letter in enumerate(word))
 
 
 class Memory(NamedTuple):
@@ -84,28 +59,16 @@ class LayerNorm(nnx.Module):
     return y_BTM.astype(x_BTM.dtype)
 
 
-class Dropout(nnx.Module):
-  """Keeps each number with probability 1 - rate and divides it by that; the rate is a dial, key None = evaluation."""
-
-  def __init__(self, rate: float):
-    self.rate = initial.dial(rate)
-
-  def __call__(self, x, key=None):
-    if key is None:
-      return x
-    keep = 1.0 - self.rate[...]
-    return jnp.where(jax.random.bernoulli(key, keep, x.shape), x / keep.astype(x.dtype), jnp.zeros_like(x))
-
-
 class Block(nnx.Module):
-  """One layer: self-attention, cross-attention when `cross`, feed-forward; the stack calls them in its wiring's order.
+  """One layer: x + attention(norm(x)), x + cross(norm(x)) when `cross`, then x + feedforward(norm(x)).
 
+  That is norm="pre"; `_before` and `_add` have the other wirings, model/order.py the other orders of sublayers.
   `settings` is a complete model dict (`build.complete`); `layer` its index in the stack.
   """
 
   def __init__(self, settings, *, layer: int, cross: bool = False):
     width = settings["width"]
-    self.wiring = Wiring(**settings["wiring"])
+    self.wiring = order.Wiring(**settings["wiring"])
     self.dropout = Dropout(settings["dropout"]) if settings["dropout"] > 0 else None
     self.attention = heads_of(settings, layer)
     self.cross = heads_of(settings, layer, cross=True) if cross else None
@@ -120,114 +83,78 @@ class Block(nnx.Module):
 
   def __call__(self, x_BTM, see: See, *, caches=(None, None), key=None, **place):
     """The layer alone, in its wiring's order; returns (y_BTM, caches). place: further fields of Place."""
-    y_BTM, caches = run(self.wiring.plan(1), [self], x_BTM, [Place(see, **place)], [caches], key)
+    y_BTM, caches = order.run(self.wiring.plan(1), [self], x_BTM, [Place(see, **place)], [caches], key)
     return y_BTM, caches[0]
 
-  def look(self, x_BTM, place: Place, caches=(None, None), keys=(None, None)):
-    """Self-attention, then cross-attention if there is any; returns (y_BTM, caches). keys: dropout."""
-    to_itself = lambda h_BTM: self._to_itself(x_BTM, h_BTM, place, caches[0])  # noqa: E731
-    x_BTM, own = self._wire(self.attention_norm, to_itself, x_BTM, keys[0])
+  def attend(self, x_BTM, place: Place, caches=(None, None), keys=(None, None)):
+    """X + attention(norm(x)), then x + cross(norm(x)) if there is one; returns (y_BTM, caches). keys: dropout."""
+    key, h_BTM = keys[0], self._before(self.attention_norm, x_BTM)
+    a_BTM, own = self._to_itself(x_BTM, h_BTM, place, caches[0], key)
+    x_BTM = self._add(self.attention_norm, x_BTM, a_BTM, key)
     if self.cross is None:
       return x_BTM, (own, None)
-    cross = self.cross
-    look = lambda h_BTM: self._to_memory(cross, h_BTM, place, caches[1])  # noqa: E731
-    x_BTM, other = self._wire(self.cross_norm, look, x_BTM, keys[1])
-    return x_BTM, (own, other)
+    key, h_BTM = keys[1], self._before(self.cross_norm, x_BTM)
+    a_BTM, other = self._to_memory(self.cross, h_BTM, place, caches[1], key)
+    return self._add(self.cross_norm, x_BTM, a_BTM, key), (own, other)
 
   def feed(self, x_BTM, key=None):
-    """The feed-forward sublayer."""
+    """X + feedforward(norm(x)), or x where there is none."""
     if self.feedforward is None:
       return x_BTM
-    feedforward = self.feedforward
-    return self._wire(self.feedforward_norm, lambda h_BTM: (feedforward(h_BTM), None), x_BTM, key)[0]
+    h_BTM = self._before(self.feedforward_norm, x_BTM)
+    return self._add(self.feedforward_norm, x_BTM, self.feedforward(h_BTM), key)
 
-  def both(self, x_BTM, place: Place, caches=(None, None), keys=(None, None)):
-    """Self-attention and feed-forward of the same input, added up; returns (y_BTM, caches)."""
+  def attend_and_feed(self, x_BTM, place: Place, caches=(None, None), keys=(None, None)):
+    """X + attention(norm(x)) + feedforward(norm'(x)), in parallel; returns (y_BTM, caches)."""
     if self.feedforward is None:
-      return self.look(x_BTM, place, caches, keys)
-    fed_BTM = self.feedforward(self._before(self.feedforward_norm, x_BTM))
+      return self.attend(x_BTM, place, caches, keys)
+    f_BTM = self.feedforward(self._before(self.feedforward_norm, x_BTM))
+    key, h_BTM = keys[0], self._before(self.attention_norm, x_BTM)
+    a_BTM, own = self._to_itself(x_BTM, h_BTM, place, caches[0], key)
+    return self._add(self.attention_norm, x_BTM, a_BTM + f_BTM, key), (own, None)
 
-    def sublayers(h_BTM):
-      y_BTM, own = self._to_itself(x_BTM, h_BTM, place, caches[0])
-      return y_BTM + fed_BTM, (own, None)
-
-    return self._wire(self.attention_norm, sublayers, x_BTM, keys[0])
-
-  def _to_itself(self, x_BTM, h_BTM, place: Place, cache):
+  def _to_itself(self, x_BTM, h_BTM, place: Place, cache=None, key=None):
     """Self-attention of x_BTM, which has passed the norm as h_BTM; what is remembered passes it too."""
     states = [] if place.before is None else [place.before.state_BSM]
     states += [x_BTM] if place.again else []
     if not states:
-      return _attend(self.attention, h_BTM, h_BTM, place.see, place, cache, place.names[0])
+      return _attend(self.attention, h_BTM, h_BTM, place.see, place, cache, key, place.names[0])
     state_BSM = self._before(self.attention_norm, jax.lax.stop_gradient(jnp.concatenate(states, 1)))
     memory_BSM = jnp.concatenate([state_BSM.astype(h_BTM.dtype), h_BTM], 1)
-    return _attend(self.attention, h_BTM, memory_BSM, place.see, place, cache, place.names[0])
+    return _attend(self.attention, h_BTM, memory_BSM, place.see, place, cache, key, place.names[0])
 
-  def _to_memory(self, heads: Heads, h_BTM, place: Place, cache):
+  def _to_memory(self, heads: Heads, h_BTM, place: Place, cache, key):
     apart = place._replace(position=None, again=False)  # no scheme relates a place here to one there
-    return _attend(heads, h_BTM, place.memory_BSM, place.cross_see, apart, cache, place.names[1])
+    return _attend(heads, h_BTM, place.memory_BSM, place.cross_see, apart, cache, key, place.names[1])
 
   def _before(self, norm, x_BTM):
+    """What a sublayer reads: norm(x) where norms stand before it."""
     return norm(x_BTM) if self.wiring.norm == "pre" else x_BTM
 
-  def _wire(self, norm, sublayer: Callable, x_BTM, key):
-    """The sublayer with norm, dropout and residual around it; returns (y_BTM, whatever the sublayer carries)."""
-    y_BTM, carried = sublayer(self._before(norm, x_BTM))
+  def _add(self, norm, x_BTM, y_BTM, key):
+    """The sublayer's answer y, after dropout, added to x; norm(x + y) where norms stand behind."""
     if self.dropout is not None:
       y_BTM = self.dropout(y_BTM, key)
     if self.wiring.residual:
       y_BTM = x_BTM + y_BTM
-    return (norm(y_BTM) if self.wiring.norm == "post" else y_BTM), carried
-
-
-def run(plan, blocks, x_BTM, places, caches=None, key=None, inputs=None):
-  """Sublayers in the order of the plan; returns (y_BTM, caches per layer).
-
-  places, caches: one per layer. key: dropout, None = evaluation. inputs: a list to which the input of every attention
-  sublayer is appended, layer by layer.
-  """
-  keys = [[None] * 3 if key is None else jax.random.split(one, 3) for one in _split(key, len(blocks))]
-  caches = [(None, None)] * len(blocks) if caches is None else list(caches)
-  for letter, layer in plan:
-    block, of_layer = blocks[layer], keys[layer]
-    if letter == "f":
-      x_BTM = block.feed(x_BTM, of_layer[2])
-      continue
-    if inputs is not None:
-      inputs.append(x_BTM)
-    sublayer = block.both if letter == "p" else block.look
-    x_BTM, caches[layer] = sublayer(x_BTM, places[layer], caches[layer], of_layer[:2])
-  return x_BTM, tuple(caches)
-
-
-def _split(key, count: int) -> list:
-  return [None] * count if key is None else list(jax.random.split(key, count))
-
-
-def joined(first: Where, second: Where) -> Where:
-  """The columns of `first`, then those of `second`."""
-  batch = max(first.pos_BT.shape[0], second.pos_BT.shape[0])
-  sides = zip(first, second, strict=True)
-  return Where(*(jnp.concatenate([_rows(a, batch), _rows(b, batch)], 1) for a, b in sides))
-
-
-def _rows(a_BT, batch: int):
-  return jnp.broadcast_to(jnp.asarray(a_BT, jnp.int32), (batch, a_BT.shape[1]))
+    return norm(y_BTM) if self.wiring.norm == "post" else y_BTM
 
 
 def heads_of(settings, layer: int = 0, cross: bool = False) -> Heads:
   """The heads of a complete model dict, for self-attention or between two sequences."""
   names = ("heads", "kv_heads", "head_dim", "value_dim", "tie", "projections", "bias", "block")
   own, mechanism = {name: settings[name] for name in names}, settings["attention"]
+  own["dropout"] = settings["attention_dropout"]
   if cross and not build.resolve("attention", mechanism["kind"]).supports.cross:
     mechanism = {"kind": "dot"}  # as the papers do: their pattern has no meaning between two sequences
   return Heads(settings["width"], mechanism=mechanism, layer=layer, **own)
 
 
-def _attend(heads: Heads, x_BTM, memory_BSM, see, place: Place, cache, name: str):
+def _attend(heads: Heads, x_BTM, memory_BSM, see, place: Place, cache, key, name: str):
   """The heads' answer; what they recorded gets the name of this place."""
   start = 0 if place.record is None else len(place.record)
-  y_BTM, cache = heads(x_BTM, memory_BSM, see, position=place.position, cache=cache, record=place.record)
+  told = {"position": place.position, "cache": cache, "record": place.record}
+  y_BTM, cache = heads(x_BTM, memory_BSM, see, key=key, **told)
   for entry in (place.record or [])[start:]:
     entry["name"] = name
     if place.again:

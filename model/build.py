@@ -48,6 +48,7 @@ DEFAULTS: dict[str, Any] = {
   "memory": 0,
   "block": 0,
   "dropout": 0.0,
+  "attention_dropout": 0.0,
   "direction": "forward",
   "reads": "none",
   "wiring": {"norm": "pre", "residual": True, "order": "af", "eps": 1e-6},
@@ -184,8 +185,9 @@ def _check_shape(settings: Mapping[str, Any]) -> None:
     raise Refused(f"model.kv_heads={kv_heads} does not divide model.heads={heads}; use one of {fit}, or 0")
   if settings["tie"] in ("qk", "qkv") and kv_heads != heads:
     raise Refused(f"model.tie={settings['tie']} needs kv_heads equal to heads={heads}, got {kv_heads}; use kv_heads=0")
-  if not 0 <= settings["dropout"] < 1:
-    raise Refused(f"model.dropout={settings['dropout']} is not in [0, 1)")
+  for name in ("dropout", "attention_dropout"):
+    if not 0 <= settings[name] < 1:
+      raise Refused(f"model.{name}={settings[name]} is not in [0, 1)")
   if not 0 < settings["wiring"]["eps"] < math.inf:
     raise Refused(f"model.wiring.eps={settings['wiring']['eps']} is not above 0; use 1e-6, or 1e-5 as PyTorch does")
 

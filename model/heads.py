@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from model.build import make
+from model.dropout import Dropout
 from model.errors import Refused
 from model.initial import param
 from model.see import See, Where
@@ -22,6 +23,7 @@ class Heads(nnx.Module):
   With one head, "k" and an unscaled dot are Luong's "general", "" his "dot", "qk" and additive Bahdanau's attention.
   mechanism: options of a file in model/attention, as {"kind": "dot", ...}. The position scheme comes with the call,
   because one may serve all layers. A mechanism of several views gets a further set of projections for each.
+  dropout: share of the attention weights that is lost in training.
   """
 
   def __init__(
@@ -38,6 +40,7 @@ class Heads(nnx.Module):
     mechanism,
     layer: int = 0,
     block: int = 0,
+    dropout: float = 0.0,
   ):
     kv_heads = kv_heads or heads
     if heads < 1:
@@ -53,6 +56,11 @@ class Heads(nnx.Module):
     if heads != kv_heads and not self.mechanism.supports.gqa:
       raise Refused(f"{_name(self.mechanism)} attention needs as many keys as queries, not kv_heads={kv_heads}")
     self.mechanism.admit(block=block or None)
+    if dropout and not self.mechanism.supports.dropout:
+      raise Refused(f"{_name(self.mechanism)} attention holds no weights to drop: attention_dropout={dropout}; use 0")
+    self.drops = dropout > 0
+    if dropout:
+      self.mechanism.weights_dropout = Dropout(dropout)
     groups = heads // kv_heads
     self.tie, self.block, self.layer, self.projections = tie, block or None, layer, projections
     self.heads, self.kv_heads, self.head_dim, self.value_dim, self.bias = heads, kv_heads, head_dim, value_dim, bias
@@ -93,12 +101,18 @@ class Heads(nnx.Module):
     else:
       cache = cache if k is None else _write(cache, k, v, see)
       k, v, see = _read(cache, see, x_BTM.dtype)
-      out_BTKGD = self.mechanism.recall(q, k, v, see, position)[0]
+      out_BTKGD = self._over_cache(q, k, v, see, position, key)
     if record is not None:
       has_weights = self.mechanism.supports.weights != "none" and k is not None
       weights_BKGTS = self.mechanism.weights(q, k, see, position) if has_weights else None
       record.append({"layer": self.layer, "weights_BKGTS": weights_BKGTS, "out_BTKGD": out_BTKGD})
     return self._join(out_BTKGD, x_BTM.dtype), cache
+
+  def _over_cache(self, q, k, v, see, position, key):
+    """Over a cache, in evaluation; only a recurrent decoder that reads before each step trains over one, by dot."""
+    if key is None or not self.drops:
+      return self.mechanism.recall(q, k, v, see, position)[0]
+    return self.mechanism(q, k, v, see, position, key=key)[0]
 
   def marks(self, tokens_BTC):
     """Booleans (B, T): tokens that the mechanism picks out by content; None where it picks none."""

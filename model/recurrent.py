@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from model import build
-from model.block import Dropout, heads_of
+from model.block import heads_of
 from model.cell.cell import Carry, State, entered, marked
+from model.dropout import Dropout
 from model.errors import Refused
 from model.heads import Heads
 from model.language import Embedding, Inputs, Readout
@@ -88,10 +89,10 @@ class Reading(nnx.Module):
     self.heads = heads_of(settings, cross=cross)
     self.join = Linear(2 * settings["width"], settings["width"], bias=False)
 
-  def __call__(self, h_BTM, memory_BSM, see: See, *, cache=None, record=None, name: str):
+  def __call__(self, h_BTM, memory_BSM, see: See, *, cache=None, key=None, record=None, name: str):
     """Returns (y_BTM, cache); records are called `name`."""
     found = None if record is None else []
-    a_BTM, cache = self.heads(h_BTM, memory_BSM, see, cache=cache, record=found)
+    a_BTM, cache = self.heads(h_BTM, memory_BSM, see, cache=cache, record=found, key=key)
     _named(record, found, name)
     return jnp.tanh(self.join(jnp.concatenate([a_BTM, h_BTM], -1))), cache
 
@@ -123,7 +124,8 @@ class Rnn(nnx.Module):
     h_BTM, layers = self.decoder(x_BTM, where, carry=layers, key=key)
     if self.reading is not None:
       see = See(where, where, self.decoder.rule, self.reading.heads.marks(inputs.tokens_BTC))
-      h_BTM, cache = self.reading(h_BTM, h_BTM, see, cache=cache, record=record, name="decoder/self")
+      told = {"cache": cache, "record": record, "name": "decoder/self"}
+      h_BTM, cache = self.reading(h_BTM, h_BTM, see, key=key, **told)
     return self.readout(h_BTM), None if carry is None else (layers, cache)
 
 
@@ -190,7 +192,7 @@ class Decoder(nnx.Module):
     if self.reading is not None:
       see = See(where, source.where, everything())
       place = {"cache": source.cache, "record": record, "name": "decoder/cross"}
-      y_BTM, _ = self.reading(y_BTM, source.memory_BSM, see, **place)
+      y_BTM, _ = self.reading(y_BTM, source.memory_BSM, see, key=key, **place)
     return y_BTM, carry
 
   def _starts(self, memory_BSM, where: Where) -> tuple[State, ...]:
@@ -242,7 +244,8 @@ class Before(Decoder):
       asks_BM = entered(states[-1], marks, begin[-1])["h"].astype(dtype)
       see = See(Where(pos_B[:, None], segment_B[:, None]), source.where, everything())
       found = [] if recorded else None
-      a_B1M, _ = self.asking(asks_BM[:, None], None, see, cache=source.cache, record=found)
+      key = keys[0] if self.asking.drops and keys is not None else None  # of no layer: the first reads z
+      a_B1M, _ = self.asking(asks_BM[:, None], None, see, cache=source.cache, record=found, key=key)
       z_B = jax.tree.map(jnp.add, z_B, cells[0].enter(a_B1M[:, 0], first=asks_BM.shape[-1]))
       after, h_BM = [], asks_BM
       for layer, (cell, move) in enumerate(zip(cells, moves, strict=True)):

@@ -221,18 +221,3 @@ class See:
     mark_BS = None if self.mark_BS is None else self.mark_BS[:, s]
     inside = (q.segment_BT[:, :, None] == k.segment_BT[:, None, :]) & (k.segment_BT[:, None, :] > 0)
     return self.rule(q, k, mark_BS) & inside
-
-
-def merge(parts) -> tuple[jax.Array, jax.Array]:
-  """Joins attention over disjoint sets of keys (blocks, ring shards).
-
-  parts: pairs (o_BTKGD, lse_BKGT), each normalized over its own keys. lse = -inf marks a query without keys.
-  """
-  outs, sums = zip(*parts, strict=True)
-  top_BKGT = jax.lax.stop_gradient(jnp.max(jnp.stack(sums), 0))
-  top_BKGT = jnp.where(jnp.isfinite(top_BKGT), top_BKGT, 0.0)
-  shares = [jnp.exp(lse_BKGT - top_BKGT) for lse_BKGT in sums]
-  total_BKGT = jnp.sum(jnp.stack(shares), 0)
-  safe_BKGT = jnp.where(total_BKGT > 0, total_BKGT, 1.0)
-  terms = [jnp.moveaxis(share / safe_BKGT, -1, 1)[..., None] * o for share, o in zip(shares, outs, strict=True)]
-  return jnp.sum(jnp.stack(terms), 0), jnp.where(total_BKGT > 0, top_BKGT + jnp.log(safe_BKGT), -jnp.inf)

@@ -12,8 +12,11 @@ from flax import nnx
 from jax.core import Tracer
 
 from model import build
-from model.block import Block, Dropout, LayerNorm, Memory, Place, joined, run
+from model.block import Block, LayerNorm, Memory, Place
+from model.dropout import Dropout
 from model.errors import Refused
+from model.kernels import cutting
+from model.order import run
 from model.see import EARLIER, OWN, Rule, See, Where, by_content, causal, everything, once, recent, window
 
 
@@ -143,7 +146,7 @@ class Stack(nnx.Module):
     """The row stretch by stretch."""
     batch, length, _ = x_BTM.shape
     memories = self._nothing(batch, self.memory, x_BTM.dtype, marked=False)
-    cut = [_cut(a, self.segment) for a in (x_BTM, *_full(where, batch))]
+    cut = [cutting.stacked(a, self.segment) for a in (x_BTM, *_full(where, batch))]
 
     def one(state, stretch):
       memories, index = state
@@ -154,11 +157,11 @@ class Stack(nnx.Module):
       return (memories, index + 1), x_BtM
 
     _, y_nBtM = jax.lax.scan(one, (memories, jnp.int32(0)), tuple(cut))
-    return jnp.moveaxis(y_nBtM, 0, 1).reshape(batch, -1, x_BTM.shape[-1])[:, :length]
+    return cutting.unstacked(y_nBtM, length)
 
   def _stretch(self, x_BTM, where, memories, key):
     """One stretch in the light of the memories; returns (y_BTM, the memories for the next)."""
-    sees = [See(where, joined(memory.where, where), self.rule) for memory in memories]
+    sees = [See(where, _joined(memory.where, where), self.rule) for memory in memories]
     pairs = enumerate(zip(sees, memories, strict=True))
     places = [Place(see, self.scheme(layer), before=memory) for layer, (see, memory) in pairs]
     inputs = []
@@ -170,17 +173,22 @@ def _full(where: Where, batch: int) -> list:
   return [jnp.broadcast_to(jnp.asarray(a, jnp.int32), (batch, a.shape[1])) for a in where]
 
 
-def _cut(a, length: int):
-  """(B, T, ...) as (T / length, B, length, ...), padded with zeros, that is with segment 0."""
-  a = jnp.pad(a, [(0, 0), (0, -a.shape[1] % length)] + [(0, 0)] * (a.ndim - 2))
-  return jnp.moveaxis(a.reshape(a.shape[0], -1, length, *a.shape[2:]), 1, 0)
+def _joined(first: Where, second: Where) -> Where:
+  """The columns of `first`, then those of `second`."""
+  batch = max(first.pos_BT.shape[0], second.pos_BT.shape[0])
+  sides = zip(first, second, strict=True)
+  return Where(*(jnp.concatenate([_rows(a, batch), _rows(b, batch)], 1) for a, b in sides))
+
+
+def _rows(a_BT, batch: int):
+  return jnp.broadcast_to(jnp.asarray(a_BT, jnp.int32), (batch, a_BT.shape[1]))
 
 
 def _newest(old: Memory, x_BTM, where: Where, size: int) -> Memory:
   """The last `size` inputs of a layer."""
   states_BSM = jnp.concatenate([old.state_BSM, jax.lax.stop_gradient(x_BTM)], 1)
   first = states_BSM.shape[1] - size
-  return Memory(states_BSM[:, first:], joined(old.where, where).at(slice(first, None)))
+  return Memory(states_BSM[:, first:], _joined(old.where, where).at(slice(first, None)))
 
 
 def _twofold(see: See, memory: Memory | None, stretch: int, *, again: bool) -> See:
@@ -192,7 +200,7 @@ def _twofold(see: See, memory: Memory | None, stretch: int, *, again: bool) -> S
   sides += [(see.k, see.mark_BS, EARLIER), (see.k, see.mark_BS, OWN)] if again else [(see.k, see.mark_BS, 0)]
   where = sides[0][0]
   for other, _, _ in sides[1:]:
-    where = joined(where, other)
+    where = _joined(where, other)
   if not again and see.mark_BS is None:
     return See(see.q, where, see.rule)
   batch = len(where.pos_BT)
@@ -220,7 +228,7 @@ def _after(old: Memory, x_BTM, see: See) -> Memory:
   """As many inputs of a layer as before: the last ones, by position, of the document at the end of the row."""
   batch, size, _ = old.state_BSM.shape
   state_BSM = jnp.concatenate([old.state_BSM, jax.lax.stop_gradient(x_BTM)], 1)
-  pos_BS, segment_BS = joined(old.where, see.q)
+  pos_BS, segment_BS = _joined(old.where, see.q)
   mark_BS = jnp.concatenate([_marks(old.mark_BS, batch, size), _marks(see.mark_BS, batch, x_BTM.shape[1])], 1) > 0
   end_B1 = jnp.max(jnp.where(segment_BS > 0, jnp.arange(pos_BS.shape[1]), 0), 1, keepdims=True)
   is_its_BS = (segment_BS > 0) & (segment_BS == jnp.take_along_axis(segment_BS, end_B1, 1))

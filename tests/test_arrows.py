@@ -101,6 +101,13 @@ def test_mechanisms_do_not_know_each_other():
       assert not extra, f"{module} imports {sorted(extra)}"
 
 
+def test_kernels_know_no_mechanism():
+  for module in modules():
+    if module.startswith("model.kernels"):
+      wrong = [name for name, _ in imports(module) if name.startswith("model.attention")]
+      assert not wrong, f"{module} imports {wrong}"
+
+
 def test_heavy_packages_are_imported_in_functions():
   wrong = [f"{m} imports {n}" for m in modules() for n, top in imports(m) if top and n.split(".")[0] in HEAVY]
   assert not wrong

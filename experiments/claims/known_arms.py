@@ -9,7 +9,6 @@ Functions that a worker calls; they import jax.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from experiments.protocol.claim import Claim, Study, Trial, greater
 from experiments.run.cohorts import cohort_key
 from model import build
 from train import loop, metrics
-from train.step import Ensemble, ensemble
+from train.step import Ensemble
 
 SETTINGS: Mapping[str, object] = {
   "task.pairs": 3,
@@ -104,10 +103,10 @@ class Laboratory:
 
 def _prepare(config: Mapping[str, Any]) -> tuple[Ensemble, Callable]:
   """The cohort's compiled functions, and its first states drawn for all members in one call."""
-  whole = ensemble(config, build.make("tasks", dict(config["task"]), package="train"))
+  whole = Ensemble(config, build.make("tasks", dict(config["task"]), package="train"))
   init = config["model"]["init"]
-  gains = tuple(init[name] for name in ("gain", "qk_gain", "out_gain"))
-  return whole, jax.jit(jax.vmap(functools.partial(whole.draw, init["kind"], init["qk"], gains)))
+  scheme = init["kind"], init["qk"], tuple(init[name] for name in ("gain", "qk_gain", "out_gain"))
+  return whole, jax.jit(jax.vmap(lambda member: whole.draw(member, scheme)))
 
 
 def _result(rows, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -177,10 +177,11 @@ def _lower(config: Mapping[str, Any], out: Path) -> dict[str, Any]:
 
   with contextlib.suppress(AttributeError, ValueError):  # constants belong into the text, not beside it
     jax.config.update("jax_use_simplified_jaxpr_constants", False)
-  from train.step import ensemble
+  from train import step
 
   task = _task(config)
-  whole = ensemble(config, task)
+  build = getattr(step, "ensemble", None) or step.Ensemble  # a function in older trees
+  whole = build(config, task)
   state, member = jax.eval_shape(lambda: whole.init([config])), whole.members([config])
   data = {split: jax.tree.map(jax.numpy.asarray, task.data(split)) for split in SPLITS}
   programs = {

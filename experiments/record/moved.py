@@ -29,6 +29,7 @@ MOVED = {  # today's name: the one before it
   "experiments.protocol.catalog": "experiments.claims.catalog",
 }
 SINCE = {before: now for now, before in MOVED.items()}
+RENAMED = {"train.step.ensemble": "train.step.Ensemble"}  # things in modules: the one before, today's
 
 
 def before(module: str) -> str:
@@ -38,6 +39,8 @@ def before(module: str) -> str:
 
 def now(name: str) -> str:
   """Today's name of a module, or of something in it, that an older file imports."""
+  if name in RENAMED:
+    return RENAMED[name]
   head, tail = name, ""
   while head:
     if head in MOVED:  # first: a folder of today may be called as a file was

@@ -34,6 +34,7 @@ NOT_IDENTITY = ("name", "workdir", "mesh", "logging")  # never part of a trial's
 # Options that were added later: at the value that means "as before" they are left out, so that what was stored before
 # keeps its keys. "model.wiring.eps" is a key of every config; "model.attention:sigmoid.length" belongs to one kind.
 LATER: dict[str, Any] = {
+  "model.attention_dropout": 0.0,
   "model.wiring.eps": 1e-6,
   "model.attention:sigmoid.length": 0,
   "model.position:xl.shared": True,
@@ -77,7 +78,9 @@ def cohort_key(config: Mapping[str, Any]) -> str:
   """16 hex digits shared by all points that one compiled program serves."""
   rest = without(identity(config), member_keys(config))
   if not _own_model(config):
-    rest["model"] = rest["model"] | {"dropout": config["model"]["dropout"] > 0}  # the rate is a dial of ours
+    # The rates are dials of ours. Configs from before attention_dropout lack it.
+    rates = {name: config["model"].get(name, 0.0) for name in ("dropout", "attention_dropout")}
+    rest["model"] = rest["model"] | {name: rate > 0 for name, rate in rates.items() if rate or name == "dropout"}
   return hash_of(rest)[:16]
 
 

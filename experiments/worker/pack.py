@@ -1,6 +1,5 @@
 """Trains one pack inside a worker: resumes from its checkpoint, streams rows, runs probes, writes results last."""
 
-import dataclasses
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +17,7 @@ from model.errors import Refused
 from train import checkpoint, sanity
 from train.generate import rehearse
 from train.loop import Curves, fit
-from train.step import Ensemble, ensemble
+from train.step import Ensemble
 
 
 class Cohort(NamedTuple):
@@ -37,12 +36,11 @@ def prepare(config: Mapping[str, Any]) -> Cohort:
     task = build.make("tasks", dict(config["task"]), package="train")
     sanity.check_task(task, f"task.kind={config['task']['kind']}")
     with examine.no_exit():
-      whole = ensemble(config, task)
+      whole = Ensemble(config, task)
     data = task.data("train")
   options = brief.options(config)
   if options:
-    programs = {name: brief.Brief(getattr(whole, name), options) for name in ("advance", "evaluate")}
-    whole = dataclasses.replace(whole, **programs)
+    whole.advance, whole.evaluate = (brief.Brief(jitted, options) for jitted in (whole.advance, whole.evaluate))
   return Cohort(task, whole, _on_device(data), {}, dict(task.data_sha256()))
 
 

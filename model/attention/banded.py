@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from model.attention.mechanism import Mechanism, Supports, attend, products
+from model.attention.mechanism import Mechanism, Supports
 from model.errors import Refused
 from model.initial import dial
-from model.kernels import tiles
+from model.kernels import cutting, tiles
+from model.kernels.softmax import attend, products
 from model.see import EARLIER, Rule, See, Where, by_content, window
 
 
@@ -69,10 +70,10 @@ class Banded(Mechanism):
     span = size * (1 + -(-(self.window - 1) // size) * (1 if tiles.looks_back(see.rule) else 2))
     # Other keys than the queries' own are those of earlier stretches; then, and in short rows, all pairs are looked at.
     if length != see.k.pos_BT.shape[1] or length <= span:
-      return self._dense(q, k, v, see, position)
+      return self._dense(q, k, v, see, position, key)
     if self.views == 1:
-      return self._near(q, k, v, see, position)
-    return self._with_globals(q, k, v, see, position)
+      return self._near(q, k, v, see, position, key=key)
+    return self._with_globals(q, k, v, see, position, key)
 
   def recall(self, q, k, v, see, position=None):
     return self._dense(q, k, v, see, position)
@@ -92,13 +93,13 @@ class Banded(Mechanism):
     near = near & Every(self.dilation) if self.dilation > 1 else near
     return near if self.views == 1 else near | self.chosen
 
-  def _dense(self, q, k, v, see, position):
+  def _dense(self, q, k, v, see, position, key=None):
     """All pairs, under the rule: for caches and short rows."""
     narrow, heads = self.narrow(see), self._heads_apart(see, position)
     if self.views == 1:
-      return attend(self, q, k, v, narrow, heads)
-    near, near_lse = attend(self, q[0], k[0], v[0], narrow, heads)
-    far, far_lse = attend(self, q[1], k[1], v[1], narrow, position)
+      return attend(self, q, k, v, narrow, heads, key=key)
+    near, near_lse = attend(self, q[0], k[0], v[0], narrow, heads, key=key)
+    far, far_lse = attend(self, q[1], k[1], v[1], narrow, position, key=key)
     global_BT = self.chosen.queries(see)
     out_BTKGD = jnp.where(global_BT[:, :, None, None, None], far, near)
     return out_BTKGD, jnp.where(global_BT[:, None, None], far_lse, near_lse)
@@ -113,7 +114,7 @@ class Banded(Mechanism):
       seen_BHTS |= self.chosen.keys(see)[:, None, None]
     return _HeadsApart(position, seen_BHTS)
 
-  def _with_globals(self, q, k, v, see, position):
+  def _with_globals(self, q, k, v, see, position, key):
     """Local tokens see their window and the global tokens, which stand apart; then the global tokens' rows follow."""
     at_BC, found_BC = self.chosen.pick(see.k, see.mark_BS)
     mark_BS = jnp.zeros_like(see.k.pos_BT) if see.mark_BS is None else see.mark_BS.astype(jnp.int32)
@@ -122,14 +123,14 @@ class Banded(Mechanism):
     local_BS = jnp.where(_marks(see.k, at_BC, found_BC), 0, see.k.segment_BT)
     near = See(see.q, Where(see.k.pos_BT, local_BS), see.rule, mark_BS)
     apart = _columns(k[0], at_BC), _columns(v[0], at_BC), *chosen, mark_BC | 2
-    out_BTKGD, lse_BKGT = self._near(q[0], k[0], v[0], near, position, apart)
+    out_BTKGD, lse_BKGT = self._near(q[0], k[0], v[0], near, position, apart, key)
     see = See(chosen, see.k, see.rule, see.mark_BS)
-    own_BCKGD, own_BKGC = attend(self, _columns(q[1], at_BC), k[1], v[1], see, position)
+    own_BCKGD, own_BKGC = attend(self, _columns(q[1], at_BC), k[1], v[1], see, position, key=key)
     put = (jnp.arange(out_BTKGD.shape[0])[:, None], jnp.where(found_BC, at_BC, out_BTKGD.shape[1]))
     lse_BTKG = jnp.moveaxis(lse_BKGT, 3, 1).at[put].set(jnp.moveaxis(own_BKGC, 3, 1), mode="drop")
     return out_BTKGD.at[put].set(own_BCKGD, mode="drop"), jnp.moveaxis(lse_BTKG, 1, 3)
 
-  def _near(self, q_BTKGD, k_BSKD, v_BSKD, see, position, apart=None):
+  def _near(self, q_BTKGD, k_BSKD, v_BSKD, see, position, apart=None, key=None):
     """Blocks of queries, each over the blocks of keys within its reach, and over the keys apart.
 
     apart: keys, values, positions, segments and marks of tokens that all see, which see.k.segment_BT leaves out.
@@ -141,13 +142,13 @@ class Banded(Mechanism):
     keys, more = [spread(a) for a in (k_BSKD, v_BSKD, *see.k, *([] if see.mark_BS is None else [see.mark_BS]))], 0
     if apart is not None:
       more = -(-apart[0].shape[1] // size)
-      keys = [_beside(a, tiles.padded(b, more * size)) for a, b in zip(keys, apart, strict=True)]
+      keys = [_beside(a, cutting.padded(b, more * size)) for a, b in zip(keys, apart, strict=True)]
     k_BSKD, v_BSKD, pos_BS, segment_BS, *mark = keys
     at_NJ, some_NJ, behind = self._reach(blocks, more, tiles.looks_back(see.rule))
     dress = functools.partial(self._heads_apart_in_tile, more=more * size, offset=behind * size)
     see = See(Where(*q_where), Where(pos_BS, segment_BS), _Near(see.rule, self.window * self.dilation), *mark)
     lists = at_NJ[None], some_NJ[None]
-    out_BTKGD, lse_BKGT = tiles.look(self, q_BTKGD, k_BSKD, v_BSKD, see, *lists, size, position, dress)
+    out_BTKGD, lse_BKGT = tiles.look(self, q_BTKGD, k_BSKD, v_BSKD, see, *lists, size, position, dress, key)
     return _gathered(out_BTKGD, 1, self.dilation, length), _gathered(lse_BKGT, 3, self.dilation, length)
 
   def _reach(self, blocks, more, looks_back):
@@ -200,15 +201,15 @@ def _spread(a, rows: int, length: int):
   With a dilation of 2 the tokens 0 1 2 3 4 5 6 7 stand as 0 2 4 6 1 3 5 7: what sees each other is side by side again,
   and in blocks of 2 the first row is the blocks 0 2 | 4 6, the second 1 3 | 5 7.
   """
-  a = tiles.padded(jnp.asarray(a), length)
-  return a if rows == 1 else tiles.joined(jnp.swapaxes(tiles.cut(a, rows), 1, 2), 1)
+  a = cutting.padded(jnp.asarray(a), length)
+  return a if rows == 1 else cutting.joined(jnp.swapaxes(cutting.cut(a, rows), 1, 2), 1)
 
 
 def _gathered(a, axis: int, rows: int, length: int):
   """Undoes `_spread`."""
   if rows > 1:
     a = a.reshape(*a.shape[:axis], rows, -1, *a.shape[axis + 1 :])
-    a = tiles.joined(jnp.swapaxes(a, axis, axis + 1), axis)
+    a = cutting.joined(jnp.swapaxes(a, axis, axis + 1), axis)
   return jax.lax.slice_in_dim(a, 0, length, axis=axis)
 
 

@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from model.attention.mechanism import Mechanism, Supports, products
+from model.attention.mechanism import Mechanism, Supports
 from model.errors import Refused
 from model.initial import dial, key_of, seed
-from model.kernels import grid, tiles
-from model.see import Rule, See, Where, merge, window
+from model.kernels import cutting, grid, softmax, tiles
+from model.kernels.softmax import attend, products
+from model.see import Rule, See, Where, window
 
 PATTERNS = ("bigbird", "strided", "fixed")
 FAR = 2**30  # beyond every position
@@ -67,8 +68,8 @@ class BlockSparse(Mechanism):
     self.admit(position, block=block)
     length, pattern = q_BTKGD.shape[1], self._pattern(see.rule)
     if length != k_BSKD.shape[1] or length <= pattern.enough():
-      return self.recall(q_BTKGD, k_BSKD, v_BSKD, see, position)
-    out_BTKGD, lse_BKGT = pattern.look(self, q_BTKGD, k_BSKD, v_BSKD, see, position)
+      return attend(self, q_BTKGD, k_BSKD, v_BSKD, self.narrow(see), position, key=key)
+    out_BTKGD, lse_BKGT = pattern.look(self, q_BTKGD, k_BSKD, v_BSKD, see, position, key)
     return out_BTKGD.astype(v_BSKD.dtype), lse_BKGT
 
   def narrow(self, see):
@@ -98,23 +99,23 @@ class Strided(Rule):
     """The longest row that is looked at as a whole."""
     return 2 * self.size
 
-  def look(self, mechanism, q_BTKGD, k_BSKD, v_BSKD, see, position):
+  def look(self, mechanism, q_BTKGD, k_BSKD, v_BSKD, see, position, key):
     """The band, then the tokens whose distance is a multiple of the stride, brought together: two disjoint sets."""
     length = q_BTKGD.shape[1]
     blocks = -(-length // self.size)
     rows = q_BTKGD, k_BSKD, v_BSKD, *see.q, *see.k, see.mark_BS
-    rows = jax.tree.map(lambda a: tiles.padded(jnp.asarray(a), blocks * self.size), rows)
+    rows = jax.tree.map(lambda a: cutting.padded(jnp.asarray(a), blocks * self.size), rows)
     near_NJ = np.arange(blocks)[:, None] + np.array([-1, 0] if self.back else [-1, 0, 1])
     at_1NJ, some_1NJ = near_NJ.clip(0, blocks - 1)[None], ((near_NJ >= 0) & (near_NJ < blocks))[None]
     q, k, v, band = _see(rows, see.rule & window(self.size))
-    near = tiles.look(mechanism, q, k, v, band, at_1NJ, some_1NJ, self.size, position)
-    columns = jax.tree.map(lambda a: tiles.joined(jnp.swapaxes(tiles.cut(a, self.size), 1, 2), 1), rows)
+    near = tiles.look(mechanism, q, k, v, band, at_1NJ, some_1NJ, self.size, position, key=key)
+    columns = jax.tree.map(lambda a: cutting.joined(jnp.swapaxes(cutting.cut(a, self.size), 1, 2), 1), rows)
     q, k, v, others = _see(columns, see.rule & ~window(1))
     own_1N1 = np.arange(self.size, dtype=np.int32)[None, :, None]
-    out, lse = tiles.look(mechanism, q, k, v, others, own_1N1, own_1N1 >= 0, blocks, position)
-    out = tiles.joined(jnp.swapaxes(tiles.cut(out, blocks), 1, 2), 1)
-    lse = tiles.joined(jnp.swapaxes(lse.reshape(*lse.shape[:3], self.size, blocks), 3, 4), 3)
-    out_BTKGD, lse_BKGT = merge([near, (out, lse)])
+    out, lse = tiles.look(mechanism, q, k, v, others, own_1N1, own_1N1 >= 0, blocks, position, key=_other(key))
+    out = cutting.joined(jnp.swapaxes(cutting.cut(out, blocks), 1, 2), 1)
+    lse = cutting.joined(jnp.swapaxes(lse.reshape(*lse.shape[:3], self.size, blocks), 3, 4), 3)
+    out_BTKGD, lse_BKGT = softmax.merge([near, (out, lse)])
     return out_BTKGD[:, :length], lse_BKGT[..., :length]
 
 
@@ -133,7 +134,7 @@ class Fixed(Rule):
     """The longest row that is looked at as a whole."""
     return 2 * self.size
 
-  def look(self, mechanism, q_BTKGD, k_BSKD, v_BSKD, see, position):
+  def look(self, mechanism, q_BTKGD, k_BSKD, v_BSKD, see, position, key):
     """What of the block is not in its last columns; and these, of all blocks, in blocks of their own."""
     plan = grid.lay(see.q, self.size)
     q, k, v, see = _see(grid.spread(plan, (q_BTKGD, k_BSKD, v_BSKD, *see.q, *see.k, see.mark_BS)), see.rule)
@@ -143,16 +144,16 @@ class Fixed(Rule):
     keys = k, v, see.k.pos_BT, segment_BS, see.mark_BS
     last = jax.tree.map(self._last, (k, v, *see.k, see.mark_BS))
     length = (plan.blocks + more) * self.size
-    keys = jax.tree.map(lambda a, b: tiles.padded(jnp.concatenate([a, b], 1), length), keys, last)
+    keys = jax.tree.map(lambda a, b: cutting.padded(jnp.concatenate([a, b], 1), length), keys, last)
     k, v, pos_BS, segment_BS, mark_BS = keys
     at_NJ = np.array([[n, *range(plan.blocks, plan.blocks + more)] for n in range(plan.blocks)])
     see = See(see.q, Where(pos_BS, segment_BS), see.rule, mark_BS)
-    found = tiles.look(mechanism, q, k, v, see, at_NJ[None], at_NJ[None] >= 0, self.size, position)
+    found = tiles.look(mechanism, q, k, v, see, at_NJ[None], at_NJ[None] >= 0, self.size, position, key=key)
     return grid.collect(plan, *found)
 
   def _last(self, a):
     """The last columns of all blocks."""
-    return tiles.joined(tiles.cut(a, self.size)[:, :, self.size - self.columns :], 1)
+    return cutting.joined(cutting.cut(a, self.size)[:, :, self.size - self.columns :], 1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -179,16 +180,16 @@ class BigBird(Rule):
     """The longest row that is looked at as a whole."""
     return self.size * (2 + self.globals + self.random if self.back else 3 + 2 * self.globals + self.random)
 
-  def look(self, mechanism, q_BTKGD, k_BSKD, v_BSKD, see, position):
+  def look(self, mechanism, q_BTKGD, k_BSKD, v_BSKD, see, position, key):
     """Every block of queries over its list of blocks; then, looking both ways, the rows of the global blocks."""
     plan = grid.lay(see.q, self.size)
     q, k, v, see = _see(grid.spread(plan, (q_BTKGD, k_BSKD, v_BSKD, *see.q, *see.k, see.mark_BS)), see.rule)
     near_RNJ = plan.place_RN[..., None] + np.array([-1, 0] if self.back else [-1, 0, 1])
     drawn_RNJ, there_RNJ = self.draw(plan.place_RN, plan.count_RN)
     listed_RNJ = jnp.concatenate([near_RNJ, self._edges(plan), jnp.where(there_RNJ, drawn_RNJ, -1)], -1)
-    out, lse = tiles.look(mechanism, q, k, v, see, *grid.blocks_at(plan, listed_RNJ), self.size, position)
+    out, lse = tiles.look(mechanism, q, k, v, see, *grid.blocks_at(plan, listed_RNJ), self.size, position, key=key)
     if self.globals and not self.back:
-      out, lse = self._with_globals(mechanism, q, k, v, see, position, plan, out, lse)
+      out, lse = self._with_globals(mechanism, q, k, v, see, position, plan, out, lse, _other(key))
     return grid.collect(plan, out, lse)
 
   def draw(self, place, count):
@@ -223,21 +224,28 @@ class BigBird(Rule):
     first_RNJ = jnp.broadcast_to(first_J, (*plan.place_RN.shape, self.globals))
     return first_RNJ if self.back else jnp.concatenate([first_RNJ, plan.count_RN[..., None] - 1 - first_J], -1)
 
-  def _with_globals(self, mechanism, q, k, v, see, position, plan, out_BTKGD, lse_BKGT):
+  def _with_globals(self, mechanism, q, k, v, see, position, plan, out_BTKGD, lse_BKGT, key):
     """Puts in the rows of the global blocks: they meet the keys of each block, and the answers are joined."""
     to_RNJ, some_RNJ = grid.blocks_at(plan, self._edges(plan))
-    q, pos_RNX, segment_RNX = (tiles.chosen(tiles.cut(a, self.size), to_RNJ) for a in (q, *see.q))
-    asks = tiles.joined(pos_RNX, 1), tiles.joined(jnp.where(jnp.repeat(some_RNJ, self.size, 2), segment_RNX, 0), 1)
+    q, pos_RNX, segment_RNX = (tiles.chosen(cutting.cut(a, self.size), to_RNJ) for a in (q, *see.q))
+    asks = cutting.joined(pos_RNX, 1), cutting.joined(jnp.where(jnp.repeat(some_RNJ, self.size, 2), segment_RNX, 0), 1)
     own_1N1 = np.arange(plan.blocks, dtype=np.int32)[None, :, None]
     met = See(Where(*asks), see.k, see.rule, see.mark_BS)
-    parts, sums = tiles.look(mechanism, tiles.joined(q, 1), k, v, met, own_1N1, own_1N1 >= 0, self.size, position)
-    parts, sums = tiles.cut(parts, self.size), tiles.cut(jnp.moveaxis(sums, 3, 1), self.size)
-    to_RX = tiles.joined(jnp.where(some_RNJ, to_RNJ, plan.blocks), 1)
-    whole, whole_lse = (tiles.joined(a, 1) for a in tiles.gathered(parts, sums, to_RX, plan.blocks))
+    parts, sums = tiles.look(
+      mechanism, cutting.joined(q, 1), k, v, met, own_1N1, own_1N1 >= 0, self.size, position, key=key
+    )
+    parts, sums = cutting.cut(parts, self.size), cutting.cut(jnp.moveaxis(sums, 3, 1), self.size)
+    to_RX = cutting.joined(jnp.where(some_RNJ, to_RNJ, plan.blocks), 1)
+    whole, whole_lse = (cutting.joined(a, 1) for a in softmax.merge_at(parts, sums, to_RX, plan.blocks))
     is_edge_RN = (plan.place_RN < self.globals) | (plan.place_RN >= plan.count_RN - self.globals)
     is_edge_RT = jnp.repeat(is_edge_RN, self.size, 1)
     out_BTKGD = jnp.where(is_edge_RT[:, :, None, None, None], whole, out_BTKGD)
     return out_BTKGD, jnp.where(is_edge_RT[:, None, None], jnp.moveaxis(whole_lse, 1, 3), lse_BKGT)
+
+
+def _other(key):
+  """A key for the second of two sets of keys."""
+  return None if key is None else jax.random.fold_in(key, 2)
 
 
 def _see(rows, rule: Rule):

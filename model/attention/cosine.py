@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-from model.attention.mechanism import Mechanism, Supports, products
+from model.attention.mechanism import Mechanism, Supports
 from model.initial import dial, param
+from model.kernels.softmax import products
 
 SHORT = 1e-2  # length below which a vector is not brought to 1 but divided by this: so a zero has cosine 0 with all
 

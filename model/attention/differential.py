@@ -9,9 +9,10 @@ import math
 import jax
 import jax.numpy as jnp
 
-from model.attention.mechanism import Mechanism, Supports, attend, products
+from model.attention.mechanism import Mechanism, Supports
 from model.errors import Refused
 from model.initial import dial, param
+from model.kernels.softmax import attend, products
 
 EPS = 1e-5  # the paper's
 
@@ -38,7 +39,8 @@ class Differential(Mechanism):
     self.lambda_q2, self.lambda_k2 = param((half,), "readout", fan_in=100), param((half,), "readout", fan_in=100)
 
   def __call__(self, q_BTKGD, k_BSKD, v_BSKD, see, position=None, *, block=None, key=None):
-    first, second = (attend(self, q, k, v_BSKD, see, position, block)[0] for q, k in _halves(q_BTKGD, k_BSKD))
+    # With one key both halves lose the same weights, that is, their difference loses them.
+    first, second = (attend(self, q, k, v_BSKD, see, position, block, key)[0] for q, k in _halves(q_BTKGD, k_BSKD))
     wide = jnp.promote_types(v_BSKD.dtype, jnp.float32)
     out_BTKGD = first.astype(wide) - self.factor() * second.astype(wide)
     square_BTKG1 = jnp.square(out_BTKGD).mean(-1, keepdims=True)

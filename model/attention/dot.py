@@ -1,7 +1,8 @@
 """Scaled dot-product attention (Vaswani et al. 2017; unscaled: Luong et al. 2015): score = scale * q.k."""
 
-from model.attention.mechanism import Mechanism, products
+from model.attention.mechanism import Mechanism
 from model.initial import dial, param
+from model.kernels.softmax import products
 
 
 class Dot(Mechanism):

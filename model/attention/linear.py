@@ -12,7 +12,7 @@ class Linear(Mechanism):
   """The weight of a key is f(q).f(k), so its sums are kept in place of the keys. chunk: tokens worked on at a time."""
 
   supports = Supports(
-    rules=False, rotate=False, inside=False, after=False, values=False, blockwise=False, state=True
+    rules=False, rotate=False, inside=False, after=False, values=False, blockwise=False, dropout=False, state=True
   )  # no term fits into f(q).f(k), and f does not keep angles
   cost_time = "T (chunk + D) D"
   cost_memory = "T (chunk + D)"

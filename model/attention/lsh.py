@@ -7,9 +7,11 @@ import math
 import jax
 import jax.numpy as jnp
 
-from model.attention.mechanism import Mechanism, Supports, mix
+from model.attention.mechanism import Mechanism, Supports
 from model.errors import Refused
 from model.initial import key_of, seed
+from model.kernels import cutting
+from model.kernels.softmax import mix, wide_einsum
 from model.see import See, Where
 
 TINY = 1e-6  # the authors': added to the mean square of a key before its root is taken
@@ -73,16 +75,17 @@ class Lsh(Mechanism):
   def __call__(self, q_BTKGD, k_BSKD, v_BSKD, see, position=None, *, block=None, key=None):
     self.admit(position, block=block)
     if q_BTKGD.shape[1] <= self.chunk or q_BTKGD.shape[1] != k_BSKD.shape[1]:
-      return self.recall(q_BTKGD, k_BSKD, v_BSKD, see, position)  # one chunk, or with keys of earlier stretches
-    return self.by_buckets(q_BTKGD, v_BSKD, see, self.hash(q_BTKGD[:, :, :, 0], see.q, see.q)), None
+      return self.recall(q_BTKGD, k_BSKD, v_BSKD, see, position, key)  # one chunk, or with keys of earlier stretches
+    return self.by_buckets(q_BTKGD, v_BSKD, see, self.hash(q_BTKGD[:, :, :, 0], see.q, see.q), key), None
 
-  def recall(self, q_BTKGD, k_BSKD, v_BSKD, see, position=None):
-    return mix(self.weights(q_BTKGD, k_BSKD, see, position), v_BSKD).astype(v_BSKD.dtype), None
+  def recall(self, q_BTKGD, k_BSKD, v_BSKD, see, position=None, key=None):
+    w_BKGTS = self.dropped(self.weights(q_BTKGD, k_BSKD, see, position), key)
+    return mix(w_BKGTS, v_BSKD).astype(v_BSKD.dtype), None
 
   def weights(self, q_BTKGD, k_BSKD, see, position=None):
     self.admit(position)
     q_BTKD, length = q_BTKGD[:, :, :, 0], k_BSKD.shape[1]
-    score_BKTS = _products("btkd,bskd->bkts", q_BTKD, _unit(k_BSKD))
+    score_BKTS = wide_einsum("btkd,bskd->bkts", q_BTKD, _unit(k_BSKD))
     itself_B1TS = (jnp.asarray(see.q.pos_BT)[:, :, None] == jnp.asarray(see.k.pos_BT)[:, None])[:, None]
     seen_B1TS = see.tile()[:, None]
     other_BKTS = seen_B1TS & ~itself_B1TS
@@ -95,13 +98,13 @@ class Lsh(Mechanism):
     w_BKTS = jnp.where(other_BKTS.any(-1, keepdims=True), w_BKTS * other_BKTS, seen_B1TS & itself_B1TS)
     return w_BKTS[:, :, None]
 
-  def by_buckets(self, q_BTKGD, v_BTKD, see, bucket_BKRT):
+  def by_buckets(self, q_BTKGD, v_BTKD, see, bucket_BKRT, key=None):
     """The efficient path, (B, T, K, 1, Dv), for given buckets. N counts the chunks of all rounds, C their tokens."""
     where, own_BKNC, column_BKNC = self._sort(see.q, bucket_BKRT)
     ones_BTK1 = jnp.ones((*v_BTKD.shape[:3], 1), v_BTKD.dtype)  # as a value, they give the sum of the weights
     sides = (q_BTKGD[:, :, :, 0], jnp.concatenate([v_BTKD, ones_BTK1], -1))
     q_BKNCD, v_BKNCD = (_take(jnp.swapaxes(a_BTKD, 1, 2), column_BKNC) for a_BTKD in sides)
-    score_BKNCS = _products("bkncd,bknsd->bkncs", q_BKNCD, _and_before(_unit(q_BKNCD)))
+    score_BKNCS = wide_einsum("bkncd,bknsd->bkncs", q_BKNCD, _and_before(_unit(q_BKNCD)))
     seen_BKNCS = self._seen(where, see.rule) & (column_BKNC[..., :, None] != _and_before(column_BKNC)[..., None, :])
     if self.strict:
       seen_BKNCS &= own_BKNC[..., :, None] == _and_before(own_BKNC)[..., None, :]
@@ -109,10 +112,15 @@ class Lsh(Mechanism):
     score_BKNCS = jnp.where(seen_BKNCS, score_BKNCS, UNSEEN)
     top_BKNC1 = jax.lax.stop_gradient(score_BKNCS.max(-1, keepdims=True))
     w_BKNCS = jnp.where(seen_BKNCS, jnp.exp(score_BKNCS - top_BKNC1), 0.0).astype(v_BTKD.dtype)
-    out_BKNCD = _products("bkncs,bknsd->bkncd", w_BKNCS, _and_before(v_BKNCD))
+    out_BKNCD = wide_einsum("bkncs,bknsd->bkncd", self.dropped(w_BKNCS, key), _and_before(v_BKNCD))
+    if self.key_of_weights(key) is not None:  # the sum is that of all weights
+      sum_BKNC1 = w_BKNCS.sum(-1, keepdims=True, dtype=out_BKNCD.dtype)
+      out_BKNCD = jnp.concatenate([out_BKNCD[..., :-1], sum_BKNC1], -1)
     out_BTKD, sum_BTK1 = self._join(out_BKNCD, top_BKNC1, column_BKNC, bucket_BKRT.shape[-1])
-    there_BT11 = (jnp.asarray(see.q.segment_BT) > 0)[:, :, None, None]
-    out_BTKD = jnp.where(sum_BTK1 > 0, out_BTKD / jnp.where(sum_BTK1 > 0, sum_BTK1, 1.0), there_BT11 * v_BTKD)
+    itself_BTK1 = (jnp.asarray(see.q.segment_BT) > 0)[:, :, None, None]
+    if self.key_of_weights(key) is not None:
+      itself_BTK1 = self.dropped(ones_BTK1 * itself_BTK1, jax.random.fold_in(key, 1))
+    out_BTKD = jnp.where(sum_BTK1 > 0, out_BTKD / jnp.where(sum_BTK1 > 0, sum_BTK1, 1.0), itself_BTK1 * v_BTKD)
     return out_BTKD[:, :, :, None].astype(v_BTKD.dtype)
 
   def hash(self, x_BTKD, where, k_where):
@@ -153,7 +161,7 @@ class Lsh(Mechanism):
     tokens = jax.lax.sort((rank_BKRT, bucket_BKRT, column_BKRT, pos_BKRT, segment_BKRT), num_keys=3)
 
     def cut(a_BKRT):  # the last chunk of a round is filled up with padding
-      a_BKRT = jnp.pad(a_BKRT, [(0, 0)] * 3 + [(0, -a_BKRT.shape[-1] % self.chunk)])
+      a_BKRT = cutting.padded(a_BKRT, cutting.whole(a_BKRT.shape[-1], self.chunk), axis=3)
       return a_BKRT.reshape(*a_BKRT.shape[:2], -1, self.chunk)
 
     own_BKNC, column_BKNC, pos_BKNC, segment_BKNC = map(cut, tokens[1:])
@@ -210,11 +218,6 @@ def _sizes(segment_BT, of_BS):
   ends_BX = jax.vmap(jnp.searchsorted)(of_BS, jnp.concatenate([segment_BT, segment_BT + 1], -1))
   first_BT, end_BT = jnp.split(ends_BX, 2, -1)
   return end_BT - first_BT
-
-
-def _products(equation, a, b):
-  """An einsum accumulated in float32 or wider."""
-  return jnp.einsum(equation, a, b, preferred_element_type=jnp.promote_types(a.dtype, jnp.float32))
 
 
 def _unit(k_BTKD):

@@ -23,7 +23,7 @@ class Performer(Mechanism):
   a layer share the directions. chunk: tokens worked on at a time.
   """
 
-  supports = Supports(rules=False, inside=False, after=False, values=False, blockwise=False, state=True)
+  supports = Supports(rules=False, inside=False, after=False, values=False, blockwise=False, dropout=False, state=True)
   cost_time = "T (chunk + D) features"
   cost_memory = "T (chunk + features)"
 

@@ -9,9 +9,10 @@ import math
 import jax
 import jax.numpy as jnp
 
-from model.attention.mechanism import Mechanism, Supports, cut, masked, mix, products
+from model.attention.mechanism import Mechanism, Supports
 from model.errors import Refused
 from model.initial import dial
+from model.kernels.softmax import by_blocks, in_blocks, masked, products, read
 from model.see import See
 
 
@@ -50,45 +51,34 @@ class Sigmoid(Mechanism):
     """Output (B, T, K, G, Dv) and no log-sum-exp: parts of the keys add up only when all know how many there are."""
     self.admit(position, block=block)
     if block is None or block >= k_BSKD.shape[1]:
-      out_BTKGD = self._part(q_BTKGD, k_BSKD, v_BSKD, see, position, see.tile().sum(-1, dtype=jnp.int32))
+      out_BTKGD = self._part(q_BTKGD, k_BSKD, v_BSKD, see, position, _seen(see), key)
     else:
-      out_BTKGD = self._by_blocks(q_BTKGD, k_BSKD, v_BSKD, see, position, block)
+      out_BTKGD = self._by_blocks(q_BTKGD, k_BSKD, v_BSKD, see, position, block, key)
     return out_BTKGD.astype(v_BSKD.dtype), None
 
   def weights(self, q_BTKGD, k_BSKD, see, position=None):
     """Weights (B, K, G, T, S) between 0 and 1, each by itself; 0 where nothing is seen."""
     self.admit(position)
-    return self._weights(q_BTKGD, k_BSKD, see, position, see.tile().sum(-1, dtype=jnp.int32))
+    return self._weights(q_BTKGD, k_BSKD, see, position, _seen(see))
 
   def _weights(self, q_BTKGD, k_BSKD, see, position, count_BT):
     score_BKGTS, seen_B11TS = masked(self, q_BTKGD, k_BSKD, see, position)
     log_n = math.log(self.length) if self.length else jnp.log(jnp.maximum(count_BT, 1))[:, None, None, :, None]
     return jnp.where(seen_B11TS, jax.nn.sigmoid(score_BKGTS - log_n), 0.0)
 
-  def _part(self, q_BTKGD, k_BSKD, v_BSKD, see, position, count_BT):
+  def _part(self, q_BTKGD, k_BSKD, v_BSKD, see, position, count_BT, key):
     """What the keys given add to the output; count_BT: how many each query sees in all."""
     w_BKGTS = self._weights(q_BTKGD, k_BSKD, see, position, count_BT)
-    out_BTKGD = mix(w_BKGTS, v_BSKD)
-    if position is not None and position.acts("values"):
-      out_BTKGD += position.values(w_BKGTS, see.q, see.k)
-    return out_BTKGD
+    return read(self.dropped(w_BKGTS, key), v_BSKD, see, position)
 
-  def _by_blocks(self, q_BTKGD, k_BSKD, v_BSKD, see, position, block):
+  def _by_blocks(self, q_BTKGD, k_BSKD, v_BSKD, see, position, block, key):
     """Two passes over the keys: how many are seen, then what they add."""
-    blocks = cut((k_BSKD, v_BSKD, see.k, see.mark_BS), block)
+    blocks = in_blocks(k_BSKD, v_BSKD, see, block)
+    count_BT = by_blocks(lambda k, v, see, _: _seen(see), jnp.add, blocks, see)
+    part = lambda k, v, see, key: self._part(q_BTKGD, k, v, see, position, count_BT, key)  # noqa: E731
+    return by_blocks(part, jnp.add, blocks, see, self.key_of_weights(key))
 
-    def seen(one) -> See:
-      return See(see.q, one[2], see.rule, one[3])
 
-    def count(total_BT, one):
-      return total_BT + seen(one).tile().sum(-1, dtype=jnp.int32), None
-
-    def part(one):
-      return self._part(q_BTKGD, one[0], one[1], seen(one), position, count_BT)
-
-    nothing_BT = jnp.zeros((max(len(see.q.pos_BT), len(see.k.pos_BT)), q_BTKGD.shape[1]), jnp.int32)
-    count_BT, _ = jax.lax.scan(count, nothing_BT, blocks)
-    shape = jax.eval_shape(part, jax.tree.map(lambda a: a[0], blocks))
-    # Without the checkpoint the backward pass would keep every block's weights, and memory would be quadratic again.
-    step = jax.checkpoint(lambda total, one: (total + part(one), None), prevent_cse=False)
-    return jax.lax.scan(step, jnp.zeros(shape.shape, shape.dtype), blocks)[0]
+def _seen(see: See):
+  """The number of keys that each query sees, (B|1, T)."""
+  return see.tile().sum(-1, dtype=jnp.int32)

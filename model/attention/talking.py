@@ -4,8 +4,9 @@ after the softmax: a head's weights are made of all heads' scores.
 
 import jax.numpy as jnp
 
-from model.attention.mechanism import Mechanism, Supports, mix, products
+from model.attention.mechanism import Mechanism, Supports
 from model.initial import param
+from model.kernels.softmax import products, read
 
 
 class Talking(Mechanism):
@@ -31,10 +32,7 @@ class Talking(Mechanism):
     """Output (B, T, K, G, Dv) and no log-sum-exp: there is one per head before the heads are mixed again."""
     self.admit(position, block=block)
     w_BKGTS = self.weights(q_BTKGD, k_BSKD, see, position)
-    out_BTKGD = mix(w_BKGTS, v_BSKD)
-    if position is not None and position.acts("values"):
-      out_BTKGD += position.values(w_BKGTS, see.q, see.k)
-    return out_BTKGD.astype(v_BSKD.dtype), None
+    return read(self.dropped(w_BKGTS, key), v_BSKD, see, position).astype(v_BSKD.dtype), None
 
   def weights(self, q_BTKGD, k_BSKD, see, position=None):
     """Weights after both mixtures, (B, K, G, T, S): 0 where nothing is seen, else of either sign and of any sum."""

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from model.kernels import tiles
+from model.kernels import cutting
 from model.see import Where
 
 
@@ -82,7 +82,7 @@ def _stays(where: Where, size: int) -> bool:
 
 def _moved(a, to_RT, whole: int):
   if to_RT is None:
-    return tiles.padded(a, whole)
+    return cutting.padded(a, whole)
   count = max(a.shape[0], to_RT.shape[0])
   empty = jnp.zeros((count, whole, *a.shape[2:]), a.dtype)
   return empty.at[jnp.arange(count)[:, None], to_RT].set(a)

@@ -23,6 +23,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from model.kernels.cutting import padded, stacked, unstacked, whole
+from model.kernels.softmax import finite
 from model.see import See, causal
 
 BLOCK = 32  # chunks whose sums are carried on by one product; longer rows go from block to block
@@ -91,8 +93,8 @@ def advance(features, state: State, q_BTKGD, k_BSKD, v_BSKD, see: See, chunk: in
   if k_BSKD is not None:
     chunk = min(chunk, k_BSKD.shape[1])
     k, v_NBKCD = _keys(features, k_BSKD, v_BSKD, chunk)
-    state = _carried(k, v_NBKCD, _cut(_rows(see.k.segment_BT, batch), chunk), state)[0]
-  q, q_segment_NBC = _queries(features, q_BTKGD, queries), _cut(q_segment_BT, queries)
+    state = _carried(k, v_NBKCD, stacked(_rows(see.k.segment_BT, batch), chunk), state)[0]
+  q, q_segment_NBC = _queries(features, q_BTKGD, queries), stacked(q_segment_BT, queries)
   stored = State(*(a[None] for a in state))
   return _weighed(q, q_segment_NBC, None, [stored], queries)[0].astype(q_BTKGD.dtype), state
 
@@ -154,7 +156,7 @@ def _by_chunks(features, qkv, q_segment_BT, k_segment_BT, chunk, causally, state
   length = v_BSKD.shape[1]
   chunk = min(chunk, length)
   q, (k, v_NBKCD) = _queries(features, q_BTKGD, chunk), _keys(features, k_BSKD, v_BSKD, chunk)
-  q_segment_NBC, k_segment_NBC = _cut(q_segment_BT, chunk), _cut(k_segment_BT, chunk)
+  q_segment_NBC, k_segment_NBC = stacked(q_segment_BT, chunk), stacked(k_segment_BT, chunk)
   states, end = [], state
   if state is not None or chunk < length:
     _, B, K, _, F = k.value.shape
@@ -180,7 +182,7 @@ def _weighed(q, q_segment_NBC, own, states, length):
     k, v_NBKCD, seen_NBCC = own
     scales_NBKCX.insert(0, jnp.where(seen_NBCC[:, :, None], k.scale[:, :, :, None], -jnp.inf))
   scale_NBK1CX = jnp.concatenate(scales_NBKCX, -1)[:, :, :, None]
-  top_NBK1C = _finite(scale_NBK1CX.max(-1))
+  top_NBK1C = finite(scale_NBK1CX.max(-1))
   share_NBK1CX = jnp.exp(scale_NBK1CX - top_NBK1C[..., None])
   sums_NBKGCD = [
     share_NBK1CX[..., i - len(states), None] * _per_head("nbkxf,nbkfd->nbkxd", q.value, state.sum_BKFD)
@@ -203,7 +205,7 @@ def _carried(k, v_NBKCD, k_segment_NBC, state: State, reverse=False) -> tuple[St
   sums, chunks = _sums(k, v_NBKCD, k_segment_NBC, reverse), k_segment_NBC.shape[0]
   if chunks <= BLOCK:
     return _through(state, sums, reverse)
-  blocks = State(*(_padded(a, 0, BLOCK).reshape(-1, BLOCK, *a.shape[1:]) for a in sums))
+  blocks = State(*(padded(a, whole(chunks, BLOCK), 0).reshape(-1, BLOCK, *a.shape[1:]) for a in sums))
   end, before = jax.lax.scan(lambda state, block: _through(state, block, reverse), state, blocks, reverse=reverse)
   return end, State(*(a.reshape(-1, *a.shape[2:])[:chunks] for a in before))
 
@@ -222,7 +224,7 @@ def _through(state: State, sums: State, reverse) -> tuple[State, State]:
   kept_MNB = (segment_MNB == segment_M1B) & (segment_MNB > 0)
   scale_MNBK = jnp.where(kept_MNB[..., None], all_N.top_BK, -jnp.inf)
   top_MBK = scale_MNBK.max(1)
-  share_MNBK = jnp.exp(scale_MNBK - _finite(top_MBK)[:, None])
+  share_MNBK = jnp.exp(scale_MNBK - finite(top_MBK)[:, None])
   found = State(jnp.einsum("mnbk,nbkfd->mbkfd", share_MNBK, all_N.sum_BKFD), top_MBK, segment_M1B[:, 0])
   end, before = (0, slice(1, None)) if reverse else (-1, slice(-1))
   return State(*(a[end] for a in found)), State(*(a[before] for a in found))
@@ -234,7 +236,7 @@ def _sums(k, v_NBKCD, k_segment_NBC, reverse) -> State:
   kept_NB1C = ((k_segment_NBC == goes_on_NB1) & (k_segment_NBC > 0))[:, :, None]
   scale_NBKC = jnp.where(kept_NB1C, k.scale, -jnp.inf)
   top_NBK = scale_NBKC.max(-1)
-  f_NBKCF = k.value * jnp.exp(scale_NBKC - _finite(top_NBK)[..., None])[..., None]
+  f_NBKCF = k.value * jnp.exp(scale_NBKC - finite(top_NBK)[..., None])[..., None]
   return State(jnp.einsum("nbkcf,nbkcd->nbkfd", f_NBKCF, v_NBKCD), top_NBK, goes_on_NB1[..., 0])
 
 
@@ -254,34 +256,20 @@ def _divided(sum_NBKGCD, scale_NBKGC, length):
   mean_NBKGCD = jnp.where(seen_NBKGC[..., None], out_NBKGCD, 0.0) / size_NBKGC[..., None]
   out_NBKGCD = mean_NBKGCD / (total_NBKGC / size_NBKGC)[..., None]
   lse_NBKGC = jnp.where(seen_NBKGC, jnp.log(total_NBKGC) + scale_NBKGC, -jnp.inf)
-  lse_BTKG = _joined(jnp.moveaxis(lse_NBKGC, 4, 2), length)
-  return _joined(jnp.moveaxis(out_NBKGCD, 4, 2), length), jnp.moveaxis(lse_BTKG, 1, 3)
+  lse_BTKG = unstacked(jnp.moveaxis(lse_NBKGC, 4, 2), length)
+  return unstacked(jnp.moveaxis(out_NBKGCD, 4, 2), length), jnp.moveaxis(lse_BTKG, 1, 3)
 
 
 def _queries(features, q_BTKGD, chunk) -> Features:
   """Value (N, B, K, G, C, F) and scale (N, B, K, G, C)."""
-  return features(jnp.moveaxis(_cut(q_BTKGD, chunk), 2, 4))
+  return features(jnp.moveaxis(stacked(q_BTKGD, chunk), 2, 4))
 
 
 def _keys(features, k_BSKD, v_BSKD, chunk):
   """Value (N, B, K, C, F) and scale (N, B, K, C); values (N, B, K, C, D) with a column of ones."""
-  k = features(jnp.moveaxis(_cut(k_BSKD, chunk), 2, 3))
-  v_NBKCD = jnp.moveaxis(_cut(v_BSKD.astype(k.value.dtype), chunk), 2, 3)
+  k = features(jnp.moveaxis(stacked(k_BSKD, chunk), 2, 3))
+  v_NBKCD = jnp.moveaxis(stacked(v_BSKD.astype(k.value.dtype), chunk), 2, 3)
   return k, jnp.concatenate([v_NBKCD, jnp.ones_like(v_NBKCD[..., :1])], -1)
-
-
-def _cut(a, chunk):
-  """(B, T, ...) as (T / chunk, B, chunk, ...), padded with zeros, that is with segment 0."""
-  return jnp.moveaxis(_padded(a, 1, chunk).reshape(a.shape[0], -1, chunk, *a.shape[2:]), 1, 0)
-
-
-def _padded(a, axis, multiple):
-  return jnp.pad(a, [(0, -n % multiple if i == axis else 0) for i, n in enumerate(a.shape)])
-
-
-def _joined(a, length):
-  """Undoes `_cut`."""
-  return jnp.moveaxis(a, 0, 1).reshape(a.shape[1], -1, *a.shape[3:])[:, :length]
 
 
 def _per_head(spec, left_NBKGC, right):
@@ -293,8 +281,3 @@ def _per_head(spec, left_NBKGC, right):
 
 def _rows(a_BT, batch):
   return jnp.broadcast_to(jnp.asarray(a_BT, jnp.int32), (batch, a_BT.shape[1]))
-
-
-def _finite(top):
-  """The maximum, or 0 where nothing is seen: -inf - -inf would be NaN."""
-  return jnp.where(top == -jnp.inf, 0.0, top)

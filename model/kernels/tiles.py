@@ -20,18 +20,21 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from model.attention.mechanism import attend
+from model.kernels.cutting import cut, joined, padded
+from model.kernels.softmax import attend
 from model.see import Both, Causal, Either, Rule, See, Where
 
 STEP = {"cpu": 2**16}  # scores in the tiles of one step: those of a core's cache, or of a GPU's share of memory
 STEP_ELSEWHERE = 2**24
 
 
-def look(mechanism, q_BTKGD, k_BSKD, v_BSKD, see: See, at_RNJ, some_RNJ, size: int, position=None, apart=None):
+def look(
+  mechanism, q_BTKGD, k_BSKD, v_BSKD, see: See, at_RNJ, some_RNJ, size: int, position=None, apart=None, key=None
+):
   """Attention of N blocks of queries, the n-th over the J blocks of `size` keys at_RNJ[:, n] where some_RNJ holds.
 
   The columns of queries and keys are cut evenly; R is the batch or 1. apart: dresses the position scheme for a tile of
-  the shape given.
+  the shape given. key: of dropout on the weights, each block of queries has its own of it; None = evaluation.
   Returns output (B, T, K, G, Dv) and log-sum-exp (B, K, G, T), as Mechanism.__call__ does.
   """
   B, T, K, G, _ = q_BTKGD.shape
@@ -39,15 +42,18 @@ def look(mechanism, q_BTKGD, k_BSKD, v_BSKD, see: See, at_RNJ, some_RNJ, size: i
   parts, tree = jax.tree.flatten((mechanism, position))
 
   def tile(parts, queries, keys):
-    (q_BTKGD, *q_where, some_BJ), (k_BSKD, v_BSKD, pos_BS, segment_BS, *mark) = queries, keys
+    (q_BTKGD, pos_BT, segment_BT, some_BJ, *words), (k_BSKD, v_BSKD, pos_BS, segment_BS, *mark) = queries, keys
     mechanism, position = jax.tree.unflatten(tree, parts)
     k_where = Where(pos_BS, jnp.where(jnp.repeat(some_BJ, size, 1), segment_BS, 0))
     dressed = position if apart is None else apart(position, (q_BTKGD.shape[1], k_BSKD.shape[1]))
-    tile_see = See(Where(*q_where), k_where, see.rule, *mark)
-    return attend(mechanism, q_BTKGD, k_BSKD, v_BSKD, tile_see, dressed)
+    tile_see = See(Where(pos_BT, segment_BT), k_where, see.rule, *mark)
+    key = jax.random.wrap_key_data(words[0][0]) if words else None
+    return attend(mechanism, q_BTKGD, k_BSKD, v_BSKD, tile_see, dressed, key=key)
 
   at_RNJ, some_RNJ = jnp.asarray(at_RNJ, jnp.int32), jnp.asarray(some_RNJ)
   queries = [*(cut(a, T // N) for a in (q_BTKGD, *see.q)), some_RNJ]
+  if mechanism.key_of_weights(key) is not None:
+    queries.append(jax.random.key_data(jax.random.split(key, N))[None])
   mark = [] if see.mark_BS is None else [see.mark_BS]
   keys = [cut(a, size) for a in (k_BSKD, v_BSKD, *see.k, *mark)]
   scores = B * K * G * T // N * J * size
@@ -65,40 +71,9 @@ def looks_back(rule: Rule) -> bool:
   return isinstance(rule, Causal)
 
 
-def padded(a, length: int):
-  """(B, T, ...) as (B, length, ...), at the end empty, that is of segment 0."""
-  return jnp.pad(a, [(0, 0), (0, length - a.shape[1])] + [(0, 0)] * (a.ndim - 2))
-
-
-def cut(a, size: int):
-  """(B, T, ...) as (B, T / size, size, ...)."""
-  return a.reshape(a.shape[0], -1, size, *a.shape[2:])
-
-
-def joined(a, axis: int):
-  """Two axes, `axis` and the next, as one."""
-  return a.reshape(*a.shape[:axis], -1, *a.shape[axis + 2 :])
-
-
 def chosen(a, at_RNJ):
   """Blocks (B|1, M, size, ...) as (B|1, N, J * size, ...)."""
   return joined(a.at[_index(a, at_RNJ)].get(mode="promise_in_bounds"), 2)
-
-
-def gathered(parts_BXbKGD, lse_BXbKG, to_RX, blocks: int):
-  """Answers over disjoint sets of keys as one, part x in the block to_RX[:, x], in none where that is `blocks`.
-
-  Returns output (B, N, size, K, G, D) and log-sum-exp (B, N, size, K, G); where there is no part 0 and -inf.
-  """
-  at, shape = (jnp.arange(parts_BXbKGD.shape[0])[:, None], to_RX), (lse_BXbKG.shape[0], blocks, *lse_BXbKG.shape[2:])
-  top = jnp.full(shape, -jnp.inf, lse_BXbKG.dtype).at[at].max(jax.lax.stop_gradient(lse_BXbKG), mode="drop")
-  top = jnp.where(jnp.isfinite(top), top, 0.0)
-  share_BXbKG = jnp.exp(lse_BXbKG - top.at[at].get(mode="fill", fill_value=0.0))
-  total = jnp.zeros_like(top).at[at].add(share_BXbKG, mode="drop")
-  weighed_BXbKGD = share_BXbKG[..., None] * parts_BXbKGD
-  out = jnp.zeros((*shape, parts_BXbKGD.shape[-1]), weighed_BXbKGD.dtype).at[at].add(weighed_BXbKGD, mode="drop")
-  safe = jnp.where(total > 0, total, 1.0)
-  return out / safe[..., None], jnp.where(total > 0, top + jnp.log(safe), -jnp.inf)
 
 
 def _tiles(tile, parts, queries, keys, at_RNJ, per_step):

@@ -17,6 +17,8 @@ WRONG = [  # overrides, what the line must show
   (["model.window=-1"], "model.window=-1"),
   (["model.dropout=1"], "model.dropout=1"),
   (["model.dropout=-0.1"], "model.dropout=-0.1"),
+  (["model.attention_dropout=1"], "model.attention_dropout=1"),
+  (["model.attention.kind=linear", "model.attention_dropout=0.1"], "Linear attention holds no weights to drop"),
   (["model.kind=rnn", "model.window=4"], "model.window=4"),
   (["model.kind=rnn", "model.reads=before"], "model.reads=before"),
   (["model.kind=gpt", "model.direction=both"], "model.direction=both"),

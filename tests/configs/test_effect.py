@@ -33,6 +33,7 @@ OTHER = {  # a value that differs from the default
   "model.attention.dilation": 2,
   "model.attention.globals": 0,
   "model.attention.kind": "cosine",
+  "model.attention_dropout": 0.5,
   "model.attention.layers": (3,),
   "model.attention.most": 3,
   "model.attention.random": 0,

@@ -10,7 +10,8 @@ from flax import nnx
 from hypothesis import given, settings, strategies
 
 from model import build
-from model.block import Block, Dropout, LayerNorm
+from model.block import Block, LayerNorm
+from model.dropout import Dropout
 from model.errors import Refused
 from model.see import See, everything, rows
 from tests.model import tiny

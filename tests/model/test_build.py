@@ -71,6 +71,7 @@ def test_options_are_the_signature():
     ({"tie": "qk", "kv_heads": 2}, ["kv_heads"]),
     ({"tie": "kv", "value_dim": 3}, ["value_dim=3"]),
     ({"dropout": 1.0}, ["dropout=1.0", "[0, 1)"]),
+    ({"attention_dropout": -0.1}, ["attention_dropout=-0.1", "[0, 1)"]),
     ({"wiring": {"norm": "prep"}}, ["prep", "did you mean pre"]),
     ({"wiring": {"residul": True}}, ["residul", "did you mean residual"]),
     ({"init": {"kind": "glort"}}, ["glort", "did you mean glorot"]),

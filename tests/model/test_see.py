@@ -1,4 +1,4 @@
-"""Rules against loops over positions; tiles against the whole; merging parts against the whole."""
+"""Rules against loops over positions; tiles against the whole."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.errors import Refused
-from model.see import EARLIER, OWN, See, Where, anchors, causal, everything, marked, merge, once, recent, rows, window
+from model.see import EARLIER, OWN, See, Where, anchors, causal, everything, marked, once, recent, rows, window
 from tests.model import oracle
 
 RULES = {
@@ -110,24 +110,3 @@ def test_static_positions_do_not_bake_a_table_into_the_program():
 def test_an_empty_window_is_refused():
   with pytest.raises(Refused, match="width 0"):
     window(0)
-
-
-def test_merge_joins_normalized_parts_and_skips_empty_ones():
-  rng = np.random.default_rng(0)
-  score, value = rng.normal(size=9) * 5, rng.normal(size=(9, 4))
-
-  def part(of):
-    exps = np.exp(score[of])
-    out = (exps / exps.sum()) @ value[of] if len(exps) else np.zeros(4)
-    with np.errstate(divide="ignore"):
-      return jnp.asarray(out)[None, None, None, None], jnp.asarray(np.log(exps.sum()))[None, None, None, None]
-
-  whole = part(slice(0, 9))
-  out, lse = merge([part(slice(0, 3)), part(slice(0, 0)), part(slice(3, 4)), part(slice(4, 9))])
-  np.testing.assert_allclose(out, whole[0], rtol=1e-5)
-  np.testing.assert_allclose(lse, whole[1], rtol=1e-6)
-  out, lse = merge([part(slice(0, 0)), part(slice(0, 0))])
-  assert (out == 0).all()
-  assert (lse == -jnp.inf).all()
-  grad = jax.grad(lambda o: merge([(o, whole[1]), part(slice(0, 0))])[0].sum())(whole[0])
-  np.testing.assert_allclose(grad, 1.0, rtol=1e-6)

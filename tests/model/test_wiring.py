@@ -6,8 +6,8 @@ import pytest
 from flax import nnx
 
 from model import build
-from model.block import Wiring
 from model.errors import Refused
+from model.order import Wiring
 from model.see import See, everything, rows
 from model.transformer import Encoder
 from tests.model import tiny

@@ -36,7 +36,7 @@ def test_losses_and_gradient_norms_agree_with_the_cpu(members):
 
   def trained():
     side_by_side = mesh.make() if jax.default_backend() == "cpu" and members > 1 else None
-    whole = step.ensemble(config, task, mesh=side_by_side)
+    whole = step.Ensemble(config, task, mesh=side_by_side)
     _, losses_Ek, norms_Ek = whole.advance(whole.init(configs), whole.members(configs), ())
     return losses_Ek, norms_Ek
 

@@ -13,7 +13,7 @@ from model.see import rows
 from model.vocabulary import Vocabulary
 from tests.train.corpora.present import HAS_CMUDICT
 from train.generate import generator, rehearse
-from train.step import ensemble
+from train.step import Ensemble
 from train.tasks.task import Task
 
 
@@ -34,7 +34,7 @@ class Echo(Task):
 def whole(task, **model):
   dotted = {f"model.{name}": value for name, value in model.items()}
   config = override.resolve(override.load("g2p", {"model.width": 8, "model.heads": 1, "model.depth": 1, **dotted}))
-  return config, ensemble(config, task)
+  return config, Ensemble(config, task)
 
 
 TABLE = {"position.kind": "learned", "position.length": 8}

@@ -14,7 +14,7 @@ from model.errors import Refused
 from model.vocabulary import Vocabulary
 from tests.train.tiny import tiny
 from train import optim
-from train.step import ensemble
+from train.step import Ensemble
 
 CONFIG = {
   "optim": {
@@ -162,7 +162,7 @@ def test_a_trained_model_decays_its_matrices_alone():
     tiny(optim__kind="adamw", optim__weight_decay=decay, model__bias=True, train__steps=1, eval__every=1)
     for decay in (1e-30, 0.5)
   ]
-  whole = ensemble(configs[0], build.make("tasks", configs[0]["task"], package="train"))
+  whole = Ensemble(configs[0], build.make("tasks", configs[0]["task"], package="train"))
   state, *_ = whole.advance(whole.init(configs), whole.members(configs), ())
   params = dict(nnx.to_flat_state(state.params))
   differ = {path for path, (plain, decayed) in params.items() if not np.array_equal(plain, decayed)}

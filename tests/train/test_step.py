@@ -12,7 +12,7 @@ import pytest
 from model import build
 from tests.train.tiny import tiny
 from train.loop import fit
-from train.step import cost, ensemble, parameters
+from train.step import Ensemble, cost, parameters
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def whole():
   config = tiny()
-  return ensemble(config, build.make("tasks", config["task"], package="train"))
+  return Ensemble(config, build.make("tasks", config["task"], package="train"))
 
 
 def grid():
@@ -48,7 +48,7 @@ def test_members_differ_by_seed_and_by_rate(whole):
 
 def test_arms_with_another_mechanism_share_what_they_have_in_common(whole):
   config = tiny(model__attention__kind="additive")
-  other = ensemble(config, whole.task)
+  other = Ensemble(config, whole.task)
   ours, theirs = whole.init([tiny()]).params, other.init([config]).params
   shared = dict(jax.tree_util.tree_leaves_with_path(theirs))
   common = [(path, leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(ours) if path in shared]
@@ -60,7 +60,7 @@ def test_arms_with_another_mechanism_share_what_they_have_in_common(whole):
 def test_a_dial_given_by_a_member_equals_the_same_number_compiled_in(whole):
   # Unscaled and scaled share one compile; a cohort built from either config must train either member alike.
   unscaled = tiny(model__attention__scale=1.0)
-  own = ensemble(unscaled, whole.task)
+  own = Ensemble(unscaled, whole.task)
   assert fit(whole, [unscaled], (), ()).curves == fit(own, [unscaled], (), ()).curves
   assert fit(whole, [unscaled], (), ()).curves != fit(whole, [tiny()], (), ()).curves
 
@@ -96,6 +96,21 @@ def test_a_run_that_is_not_finite_ends_early_and_is_an_outcome(whole):
   assert len(fitted.curves[0]) <= 5
 
 
+def test_what_is_compiled_over_members_is_what_the_methods_say_of_one(whole):
+  state, member = whole.init(grid()), whole.members(grid())
+  one, alone = jax.tree.map(lambda leaf: leaf[1], (state, member))
+  assert same(whole.draw(alone, ("glorot", "", (1.0, 1.0, 1.0))).params, one.params)
+  sums = jax.tree.map(lambda leaf: leaf[1], whole.evaluate(state, member, ()))
+  for found, expected in zip(jax.tree.leaves(whole.score(one, alone, ())), jax.tree.leaves(sums), strict=True):
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+  state, losses_Ek, norms_Ek = whole.advance(state, member, ())
+  step = jax.jit(whole.step)
+  for index in range(tiny()["eval"]["every"]):
+    one, (loss, norm) = step(one, alone, ())
+    np.testing.assert_allclose((loss, norm), (losses_Ek[1, index], norms_Ek[1, index]), rtol=1e-4)
+  assert int(one.step) == int(state.step[1]) == tiny()["eval"]["every"]
+
+
 def test_costs_are_counted(whole):
   found = cost(whole, tiny(), ())
   by_hand = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(whole.init([tiny()]).params))
@@ -108,12 +123,12 @@ import jax, numpy as np
 from model import build
 from tests.train.tiny import tiny
 from train import mesh as meshes
-from train.step import ensemble
+from train.step import Ensemble
 configs = [tiny(seed=0), tiny(seed=1)]
 task = build.make("tasks", configs[0]["task"], package="train")
 losses = []
 for mesh in (None, meshes.make(members=2, data=2)):
-  whole = ensemble(configs[0], task, mesh=mesh)
+  whole = Ensemble(configs[0], task, mesh=mesh)
   state, member = whole.init(configs), whole.members(configs)
   found = []
   for _ in range(3):

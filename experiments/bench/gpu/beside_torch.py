@@ -123,7 +123,7 @@ def ours(config: Mapping[str, Any]) -> dict[str, Call]:
 
 def _our_call(config: Mapping[str, Any]) -> Call:
   task = Fixed(build.make("tasks", dict(config["task"]), package="train"))
-  whole = step.ensemble(config, task)
+  whole = step.Ensemble(config, task)
   held, member, data = {"state": whole.init([config])}, whole.members([config]), task.drawn(config["train"]["batch"])
 
   def advance() -> np.ndarray:
@@ -157,7 +157,7 @@ def theirs(config: Mapping[str, Any], precision: Precision) -> dict[str, Call]:
 
 def drawn(config: Mapping[str, Any], task: Any) -> dict[str, np.ndarray]:
   """The parameters that a member of this configuration starts from, by path."""
-  state = step.ensemble(config, task).init([config])
+  state = step.Ensemble(config, task).init([config])
   leaves = nnx.to_flat_state(state.params)
   return {"/".join(map(str, path)): np.asarray(jnp.asarray(leaf))[0] for path, leaf in leaves}
 

@@ -48,7 +48,7 @@ def measure(request: parts.Request) -> Iterator[dict[str, Any]]:
 def _side_by_side(config):
   """The functions of a cohort whose members run side by side: an accelerator's own way, on a CPU that of a mesh."""
   task = build.make("tasks", dict(config["task"]), package="train")
-  return step.ensemble(config, task, mesh=mesh.make() if jax.default_backend() == "cpu" else None), task
+  return step.Ensemble(config, task, mesh=mesh.make() if jax.default_backend() == "cpu" else None), task
 
 
 def _trained(whole, task, configs) -> tuple[np.ndarray, Advance]:

@@ -14,7 +14,7 @@ from flax import nnx
 from experiments.claims.grid import SEEDS, SHAPES, Samples, attention, call, cases, distance, draw, one_row, stack
 from model import build, see
 from model.attention.dot import Dot
-from model.attention.mechanism import masked
+from model.kernels.softmax import masked
 from model.language import Inputs
 from model.position.sinusoidal import waves
 from model.transformer import Encoder

@@ -268,7 +268,7 @@ def test_pytorchs_model_is_ours():
   config = prepare.resolved(Path("in"))[Path("in/tiny/step.json")]
   task = beside_torch.Fixed(beside_torch.build.make("tasks", dict(config["task"]), package="train"))
   params = beside_torch.drawn(config, task)
-  whole = beside_torch.step.ensemble(config, task)
+  whole = beside_torch.step.Ensemble(config, task)
   batch = task.drawn(3)
   ours = whole.model(whole.init([config]), whole.members([config]), 0)(batch.inputs)[0][:, :, 0]
   tokens = torch.from_numpy(np.array(batch.inputs.tokens_BTC[..., 0], np.int64))

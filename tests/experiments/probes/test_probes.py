@@ -33,7 +33,7 @@ def untrained(**changes):
   """Task, sampler and the model of seed 0; building them is most of a test's time."""
   settings = config(**changes)
   task = build.make("tasks", dict(settings["task"]), package="train")
-  whole = step.ensemble(settings, task)
+  whole = step.Ensemble(settings, task)
   model = whole.model(whole.init([settings]), whole.members([settings]), 0)
   key = jax.random.fold_in(jax.random.key(0), STREAMS["test"])
   sample = jax.jit(lambda number: task.sample(jax.random.fold_in(key, number), settings["eval"]["batch"], ()))

@@ -14,7 +14,7 @@ from tests.experiments.protocol.test_study import Fake
 from tests.train.tiny import tiny
 from train import metrics
 from train.loop import fit
-from train.step import ensemble
+from train.step import Ensemble
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_no_card_sweeps_what_a_sweep_overwrites():
 def test_an_arm_does_not_differ_from_itself():
   """Twenty comparisons of dot with dot on disjoint seeds at nominal .05."""
   config = tiny(train__steps=40, eval__every=10)
-  whole = ensemble(config, build.make("tasks", config["task"], package="train"))
+  whole = Ensemble(config, build.make("tasks", config["task"], package="train"))
   found = []
   for trial in range(20):
     members = [config | {"seed": 10_000 + 24 * trial + index} for index in range(24)]

@@ -1,5 +1,6 @@
 """Modules that have moved are found again: every name of the table is a module of today, no old one is."""
 
+import importlib
 import importlib.util
 
 import pytest
@@ -25,6 +26,13 @@ def test_what_never_moved_keeps_its_name():
     assert moved.now(name) == moved.before(name) == name
   assert moved.path_now("model/attention/dot.py") == "model/attention/dot.py"
   assert moved.path_now("experiments/claimed.py") == "experiments/claimed.py"
+
+
+def test_a_renamed_thing_is_found_by_the_name_before():
+  for before, now in moved.RENAMED.items():
+    module, _, name = now.rpartition(".")
+    assert hasattr(importlib.import_module(module), name)
+    assert moved.now(before) == moved.now(now) == now
 
 
 OLD = """

@@ -51,7 +51,17 @@ def test_all_else_is_another_cohort(change):
 
 
 def test_dropout_rates_share_a_cohort():
-  assert cohorts.cohort_key(tiny(model__dropout=0.1)) == cohorts.cohort_key(tiny(model__dropout=0.2))
+  for key in ("model__dropout", "model__attention_dropout"):
+    one, other = (tiny(**{key: rate}) for rate in (0.1, 0.2))
+    assert cohorts.cohort_key(one) == cohorts.cohort_key(other) != cohorts.cohort_key(tiny())
+    assert cohorts.trial_key(one, {}) != cohorts.trial_key(other, {})
+
+
+def test_a_trial_without_dropped_weights_keeps_the_key_from_before_the_option():
+  old = {name: dict(value) if name == "model" else value for name, value in tiny().items()}
+  assert old["model"].pop("attention_dropout") == 0.0
+  assert cohorts.trial_key(old, {}) == cohorts.trial_key(tiny(), {})
+  assert cohorts.cohort_key(old) == cohorts.cohort_key(tiny())
 
 
 def test_the_data_is_part_of_the_trial():

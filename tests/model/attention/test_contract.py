@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from model import build
 from model.attention.mechanism import Mechanism
 from model.errors import Refused
-from model.see import See, Where, causal, everything, merge, rows, window
+from model.kernels.softmax import merge
+from model.see import See, Where, causal, everything, rows, window
 from tests.model import oracle
 from tests.model.attention import cases
 
@@ -46,11 +47,11 @@ def made_for(kind):
 
 
 def oracles(kind):
-  """Functions of the kind's name in tests/oracle.py, an oracles_*.py beside this file, or the kind's own test."""
+  """Functions of the kind's name in tests/model/oracle.py, an oracles_*.py beside this file, or the kind's own test."""
   here = cases.FOLDER.parents[1] / "tests" / "model" / "attention"
   names = [
-    "tests.oracle",
-    *(f"tests.attention.{p.stem}" for p in [*here.glob("oracles_*.py"), *here.glob(f"test_{kind}.py")]),
+    "tests.model.oracle",
+    *(f"tests.model.attention.{p.stem}" for p in [*here.glob("oracles_*.py"), *here.glob(f"test_{kind}.py")]),
   ]
   return [found for name in names if (found := getattr(importlib.import_module(name), kind, None)) is not None]
 

@@ -9,9 +9,9 @@ import pytest
 
 from model import build
 from model.attention.linear import _features
-from model.attention.mechanism import attend
 from model.errors import Refused
 from model.kernels import prefix
+from model.kernels.softmax import attend
 from model.see import See, Where, causal, everything, rows, window
 from tests.model import oracle
 from tests.model.attention import cases, oracles_linear
