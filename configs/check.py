@@ -4,79 +4,17 @@ import ast
 import functools
 from collections.abc import Iterator, Mapping
 
-from configs import base, effect, slots, source
+from configs import effect, slots, source
 from configs.errors import Refused
-from configs.values import conform, describe, type_of
+from configs.values import conform, describe
+from model.schema import OPTIONS, complaints, flatten
 
 __all__ = ["Refused", "check", "flatten", "schema"]
-
-MODELS = ("bert", "gpt", "seq2seq", "rnn", "rnn_seq2seq")
-DIRECTIONS = ("forward", "both", "apart")
-READS = ("none", "after", "before")
-TIES = ("none", "qk", "kv", "qkv")
-NORMS = ("pre", "post", "none")
-INITS = ("lecun", "glorot", "torch", "gpt2")
-QK_INITS = ("", *INITS, "torch_mha")
-OPTIMIZERS = ("adam", "adamw", "sgd")
-SCHEDULES = ("constant", "warmup", "cosine", "exponential", "warmup_cosine", "inverse_sqrt")
-COMPUTES = ("float32", "bfloat16")
-SPLITS = ("validation", "test")
-CHOICES = {
-  "model.kind": MODELS,
-  "model.tie": TIES,
-  "model.direction": DIRECTIONS,
-  "model.reads": READS,
-  "model.wiring.norm": NORMS,
-  "model.init.kind": INITS,
-  "model.init.qk": QK_INITS,
-  "optim.kind": OPTIMIZERS,
-  "optim.schedule.kind": SCHEDULES,
-  "train.compute": COMPUTES,
-  "eval.split": SPLITS,
-}
-AT_LEAST = {  # key: lowest value
-  "seed": 0,
-  "model.width": 1,
-  "model.heads": 1,
-  "model.kv_heads": 0,
-  "model.head_dim": 0,
-  "model.value_dim": 0,
-  "model.depth": 1,
-  "model.window": 0,
-  "model.segment": 0,
-  "model.memory": 0,
-  "model.block": 0,
-  "model.feedforward.hidden": 0,
-  "model.init.gain": 0,
-  "model.init.qk_gain": 0,
-  "model.init.out_gain": 0,
-  "optim.weight_decay": 0,
-  "optim.clip": 0,
-  "optim.schedule.warmup": 0,
-  "optim.schedule.rate": 0,
-  "train.steps": 1,
-  "train.batch": 1,
-  "eval.every": 1,
-  "eval.batches": 1,
-  "eval.batch": 1,
-}
-SHARES = ("model.attention_dropout", "model.dropout", "optim.b1", "optim.b2", "optim.label_smoothing")  # in [0, 1)
-
-
-def flatten(tree: Mapping, prefix: str = "") -> dict:
-  """{"model": {"width": 64}} -> {"model.width": 64}."""
-  flat = {}
-  for name, value in tree.items():
-    if isinstance(value, Mapping) and value:
-      flat.update(flatten(value, f"{prefix}{name}."))
-    else:
-      flat[f"{prefix}{name}"] = value
-  return flat
 
 
 def schema(config: Mapping) -> dict[str, str]:
   """The type of every key this configuration may hold, by the kinds that stand in its slots."""
-  types = dict(_base_types())
+  types = {key: option.type for key, option in OPTIONS.items()}
   for slot, family in slots.SLOTS.items():
     kind = _at(config, slot).get("kind")
     if not isinstance(kind, str):
@@ -120,30 +58,9 @@ def unknown(key: str, value, types: Mapping[str, str]) -> str:
   )
 
 
-@functools.cache
-def _base_values() -> Mapping[str, object]:
-  return flatten(base.get_config().to_dict())
-
-
-@functools.cache
-def _base_types() -> Mapping[str, str]:
-  return {key: type_of(value) for key, value in _base_values().items()}
-
-
 def _complaints(flat: Mapping) -> Iterator[str]:
-  for key, allowed in CHOICES.items():
-    if key == "model.kind" and ":" in flat[key]:
-      yield from _own_model_complaints(flat[key])
-    elif flat[key] not in allowed:
-      words = ", ".join(one or '""' for one in allowed)
-      yield f"{key}={flat[key]!r} is unknown: {slots.suggestion(str(flat[key]), allowed)}allowed: {words}"
-  for key, low in AT_LEAST.items():
-    if key in flat and flat[key] < low:
-      yield f"{key}={flat[key]} is too small; allowed: {low} or more"
-  for key in SHARES:
-    if not 0 <= flat[key] < 1:
-      yield f"{key}={flat[key]} is no share; allowed: 0 or more and below 1"
-  yield from _shape_complaints(flat)
+  yield from _model_complaints(flat["model.kind"])
+  yield from complaints(flat)
   yield from _family_complaints(flat)
   yield from _run_complaints(flat)
   yield from _task_complaints(flat)
@@ -155,52 +72,34 @@ def _complaints(flat: Mapping) -> Iterator[str]:
   yield from _probe_complaints(flat)
 
 
-def _own_model_complaints(kind: str) -> Iterator[str]:
+def _model_complaints(kind: str) -> Iterator[str]:
   try:
-    slots.own_model(kind)
+    slots.known_model(kind)
   except Refused as error:
     yield slots.about("model", error)
 
 
-def _shape_complaints(flat: Mapping) -> Iterator[str]:
-  """Rules about heads: every size must come out whole, and tied projections must have one shape."""
-  width, heads, kv_heads, head_dim, value_dim, tie = (
-    flat[f"model.{name}"] for name in ("width", "heads", "kv_heads", "head_dim", "value_dim", "tie")
-  )
-  if not head_dim and width % heads:
-    yield f"model.heads={heads} does not divide model.width={width}; choose a divisor or set model.head_dim"
-  head_dim = head_dim or width // heads
-  if kv_heads and heads % kv_heads:
-    yield f"model.kv_heads={kv_heads} does not divide model.heads={heads}; choose a divisor, or 0 for as many"
-  if "q" in tie and kv_heads not in (0, heads):
-    yield f"model.tie={tie} with kv_heads={kv_heads} and heads={heads}: sharing the query needs model.kv_heads=0"
-  if flat["model.wiring.eps"] <= 0:
-    yield f"model.wiring.eps={flat['model.wiring.eps']} lets a constant row divide by zero; allowed: above 0"
-  if "v" in tie and value_dim not in (0, head_dim):
-    yield f"model.tie={tie} with value_dim={value_dim} and head_dim={head_dim}: sharing values needs model.value_dim=0"
-
-
 def _family_complaints(flat: Mapping) -> Iterator[str]:
   """Options that one family of models reads and the other would pass over in silence."""
-  kind, recurrent = flat["model.kind"], ("model.direction", "model.reads")
-  if kind in ("rnn", "rnn_seq2seq"):
-    plain = {"model.window": 0, "model.itself": True, "model.segment": 0, "model.memory": 0, "model.wiring.order": "af"}
-    for key in (key for key, value in plain.items() if flat[key] != value):
-      yield f"{key}={flat[key]} has no effect on model.kind={kind}; set it to {plain[key]}, or choose another kind"
-  elif ":" not in kind:
-    plain = _base_values()
-    for key in (key for key in recurrent if flat[key] != plain[key]):
-      yield f"{key}={flat[key]} belongs to recurrent models: set model.kind=rnn or rnn_seq2seq, or {key}={plain[key]}"
+  kind = flat["model.kind"]
+  cells, blocks = effect.has_cells(flat), effect.has_blocks(flat)
+  for key in ("model.window", "model.itself", "model.segment", "model.memory", "model.wiring.order") if cells else ():
+    if flat[key] != (plain := OPTIONS[key].default):
+      yield f"{key}={flat[key]} has no effect on model.kind={kind}; set it to {plain}, or choose another kind"
+  for key in ("model.direction", "model.reads") if blocks else ():
+    if flat[key] != (plain := OPTIONS[key].default):
+      yield f"{key}={flat[key]} belongs to recurrent models: set model.kind=rnn or rnn_seq2seq, or {key}={plain}"
   if kind == "rnn" and flat["model.reads"] == "before":
     yield "model.reads=before needs a source, which model.kind=rnn has not; allowed: after, none"
   if flat["model.memory"] and not flat["model.segment"]:
     yield f"model.memory={flat['model.memory']} remembers earlier stretches; set model.segment to their length"
+  tie, value_dim, (_, _, head_dim, _) = flat["model.tie"], flat["model.value_dim"], _sizes(flat)
+  if "v" in tie and value_dim not in (0, head_dim):
+    yield f"model.tie={tie} with value_dim={value_dim} and head_dim={head_dim}: sharing values needs model.value_dim=0"
 
 
 def _run_complaints(flat: Mapping) -> Iterator[str]:
   """Rules about the optimizer and the run."""
-  if flat["optim.lr"] <= 0:
-    yield f"optim.lr={flat['optim.lr']} trains nothing; allowed: above 0"
   kind, decay = flat["optim.kind"], flat["optim.weight_decay"]
   if decay and kind != "adamw":
     yield f"optim.weight_decay={decay} has no effect with optim.kind={kind}; set optim.kind=adamw or the decay to 0"
@@ -236,23 +135,26 @@ def _task_complaints(flat: Mapping) -> Iterator[str]:
 def _wiring_complaints(flat: Mapping) -> Iterator[str]:
   """Rules of stacks and of the whole model."""
   kind, order, depth = flat["model.kind"], flat["model.wiring.order"], flat["model.depth"]
-  if kind in effect.TRANSFORMERS:
+  reads_source = slots.model(kind, "reads_source")
+  if effect.has_blocks(flat):
     layers = len(order) if set(order) == {"p"} else order.count("a")
     if set(order) != {"p"} and (not layers or sorted(order) != sorted("af" * layers)):
       yield f"model.wiring.order={order!r} must hold as many a as f, or p alone; allowed: such as af, fa, aaff or p"
     elif depth % layers:
       yield f"model.wiring.order={order!r} serves {layers} layers at a time; set model.depth={depth} to a multiple"
-    if kind == "seq2seq" and "p" in order:
+    if reads_source and "p" in order:
       yield f"model.wiring.order={order!r}: p has no place for cross-attention; allowed: af, fa or aaff"
-  if kind in effect.RECURRENT and flat["model.direction"] != "forward" and flat["model.width"] % 2:
+  if effect.has_cells(flat) and flat["model.direction"] != "forward" and flat["model.width"] % 2:
     yield (
       f"model.width={flat['model.width']} cannot be shared by two directions; set an even width, "
       "or model.direction=forward"
     )
-  reads_source = slots.told("tasks", flat["task.kind"]).get("source")
-  if kind in MODELS and reads_source is not None and reads_source != ("seq2seq" in kind):
-    fit = " or ".join(f"model.kind={one}" for one in MODELS if ("seq2seq" in one) == reads_source)
-    has = "a source sequence" if reads_source else "no source sequence"
+  has_source = slots.told("tasks", flat["task.kind"]).get("source")
+  if reads_source is not None and has_source is not None and reads_source != has_source:
+    fit = " or ".join(
+      f"model.kind={one}" for one in slots.kinds("models") if slots.model(one, "reads_source") == has_source
+    )
+    has = "a source sequence" if has_source else "no source sequence"
     yield f"model.kind={kind} does not fit task.kind={flat['task.kind']}, which has {has}; set {fit}"
 
 
@@ -293,7 +195,7 @@ def _mechanism_complaints(flat: Mapping) -> Iterator[str]:
     value = flat["model.attention_dropout"]
     yield f"{name} attention holds no weights to drop: model.attention_dropout={value}; set model.attention_dropout=0"
   yield from _rule_complaints(flat, name, can)
-  if flat["model.kind"] in effect.TRANSFORMERS:
+  if effect.has_blocks(flat):
     hooks = slots.told("position", flat["model.position.kind"]).get("hooks") or ()
     for hook in (hook for hook in slots.HOOKS if hook in hooks and not can.get(hook, True)):
       yield (
@@ -307,8 +209,9 @@ def _rule_complaints(flat: Mapping, name: str, can: Mapping) -> Iterator[str]:
   causal, both = can.get("causal", True), can.get("bidirectional", True)
   able = " or ".join(word for word, is_able in (("causal", causal), ("both ways", both)) if is_able)
   kind, ways = flat["model.kind"], flat["model.direction"] != "forward"
-  for key, plain in (("model.window", 0), ("model.itself", True), ("model.segment", 0)):
-    if kind in effect.TRANSFORMERS and flat[key] != plain and not can.get("rules", True):
+  for key in ("model.window", "model.itself", "model.segment"):
+    plain = OPTIONS[key].default
+    if effect.has_blocks(flat) and flat[key] != plain and not can.get("rules", True):
       value, plain = (str(one).lower() for one in (flat[key], plain))
       yield f"{name} attention cannot look by {key}={value}; it looks {able}: set {key}={plain}"
   if not causal and (kind in ("gpt", "seq2seq") or (kind == "rnn" and not ways)):
@@ -323,16 +226,16 @@ def _constructor_complaints(flat: Mapping) -> Iterator[str]:
   heads, _, head_dim, _ = _sizes(flat)
   two_ways = flat["model.direction"] != "forward"
   given: dict[str, dict] = {"task": {}}
-  if kind in effect.TRANSFORMERS:
+  if effect.has_blocks(flat):
     given["model.position"] = {"width": flat["model.width"], "heads": heads, "head_dim": head_dim}
     given["model.feedforward"] = {"width": flat["model.width"]}
-  if kind in effect.RECURRENT:
+  if effect.has_cells(flat):
     hidden = flat["model.width"] // (2 if two_ways else 1)
     given["model.cell"] = {"width": flat["model.width"], "hidden": hidden}
-  if kind in MODELS and effect.attends(flat) and not effect.looks_by_dot(flat):
+  if ":" not in kind and effect.attends(flat) and not effect.looks_by_dot(flat):
     given["model.attention"] = {"heads": heads, "head_dim": head_dim, "layer": 0}
   hooks = frozenset()
-  if kind in effect.TRANSFORMERS:
+  if effect.has_blocks(flat):
     hooks = slots.told("position", flat["model.position.kind"]).get("hooks")
   for slot, passed in given.items():
     options = {key.rpartition(".")[2]: value for key, value in flat.items() if key.rpartition(".")[0] == slot}
@@ -377,7 +280,7 @@ def _probe_complaints(flat: Mapping) -> Iterator[str]:
       yield f"probes={name} is no probe: {slots.suggestion(name, probes())}allowed: {', '.join(probes())}"
       continue
     calls, kind, task = probes()[name], flat["model.kind"], flat["task.kind"]
-    if kind in effect.RECURRENT and calls & {"look.places", "look.count"}:
+    if effect.has_cells(flat) and calls & {"look.places", "look.count"}:
       yield f"probes={name} looks at a stack of attention layers, which model.kind={kind} has not; set no such probe"
     if "look.record" in calls and not effect.attends(flat):
       yield f"probes={name} looks at attention, which model.reads=none has not; set model.reads, or no such probe"
@@ -398,7 +301,7 @@ def _longer_complaints(flat: Mapping) -> Iterator[str]:
     )
     return
   longest, table = 4 * flat["task.length"], flat.get("model.position.length")
-  if flat["model.kind"] in effect.TRANSFORMERS and table is not None and table < longest:
+  if effect.has_blocks(flat) and table is not None and table < longest:
     yield (
       f"model.position.length={table} ends before the rows of {longest} that probe longer reads; "
       f"allowed: {longest} or more"

@@ -13,8 +13,6 @@ from typing import Any
 from configs import slots
 from configs.errors import Refused
 
-TRANSFORMERS = ("bert", "gpt", "seq2seq")
-RECURRENT = ("rnn", "rnn_seq2seq")
 WARMING = ("warmup", "warmup_cosine", "inverse_sqrt")
 STACK = (  # of blocks, which recurrent models have none of
   "model.itself",
@@ -91,15 +89,24 @@ def synonyms(flat: Flat) -> Iterator[tuple[str, object, str]]:
     yield "optim.kind", "adam", "of its own with optim.weight_decay=0"
 
 
+def has_blocks(flat: Flat) -> bool:
+  """Whether the model is a stack of blocks; False for a user's own, of which nothing is known."""
+  return slots.model(flat["model.kind"], "built_of") == "blocks"
+
+
+def has_cells(flat: Flat) -> bool:
+  """Whether the model is built of recurrent cells; False for a user's own, of which nothing is known."""
+  return slots.model(flat["model.kind"], "built_of") == "cells"
+
+
 def attends(flat: Flat) -> bool:
   """Whether the model has heads of attention at all."""
-  kind = flat["model.kind"]
-  return kind not in RECURRENT or flat["model.reads"] != "none"
+  return not has_cells(flat) or flat["model.reads"] != "none"
 
 
 def crosses_only(flat: Flat) -> bool:
   """Whether attention only looks from one sequence at another."""
-  return flat["model.kind"] == "rnn_seq2seq"
+  return has_cells(flat) and bool(slots.model(flat["model.kind"], "reads_source"))
 
 
 def looks_by_dot(flat: Flat) -> bool:
@@ -115,9 +122,9 @@ def supports(flat: Flat) -> Mapping[str, object]:
 def _family(flat: Flat) -> Iterator[tuple[str, str]]:
   """What one family of models has and the other has not. Of a user's own model nothing is known."""
   kind = flat["model.kind"]
-  if kind in RECURRENT:
+  if has_cells(flat):
     yield from ((key, f"on model.kind={kind}, which has no such layers") for key in STACK)
-  elif kind in TRANSFORMERS:
+  elif has_blocks(flat):
     yield from ((key, f"on model.kind={kind}, which has no cells") for key in CELLS)
   if not attends(flat):
     yield from ((key, f"on model.kind={kind} with model.reads=none, which has no attention") for key in HEADS)
@@ -156,19 +163,19 @@ def _mechanisms(flat: Flat) -> Iterator[tuple[str, str]]:
 
 def _layers(flat: Flat) -> Iterator[tuple[str, str]]:
   """Options of the other layers."""
-  kind, feedforward = flat["model.kind"], flat["model.feedforward.kind"]
-  if kind in TRANSFORMERS and feedforward == "none":
+  feedforward, blocks, cells = flat["model.feedforward.kind"], has_blocks(flat), has_cells(flat)
+  if blocks and feedforward == "none":
     yield "model.wiring.order", "with model.feedforward.kind=none: attention stands alone"
-  if kind in TRANSFORMERS and flat["model.wiring.norm"] == "none":
+  if blocks and flat["model.wiring.norm"] == "none":
     yield "model.wiring.eps", "with model.wiring.norm=none"
   if flat["model.position.kind"] in ("shaw", "xl") and flat["model.depth"] == 1:
     yield "model.position.shared", "with model.depth=1, where one layer has nobody to share with"
   has_out = attends(flat) and "o" in str(flat["model.projections"])
-  if not has_out and (kind in RECURRENT or (kind in TRANSFORMERS and feedforward == "none")):
+  if not has_out and (cells or (blocks and feedforward == "none")):
     yield "model.init.out_gain", "where no sublayer has a last matrix"
-  if kind == "gpt" and flat["model.position.kind"] == "alibi":
+  if flat["model.kind"] == "gpt" and flat["model.position.kind"] == "alibi":
     yield "model.position.ahead", "on model.kind=gpt, which never looks ahead"
-  if kind in RECURRENT and flat.get("model.cell.chrono") and flat["model.cell.kind"] in ("lstm", "scan"):
+  if cells and flat.get("model.cell.chrono") and flat["model.cell.kind"] in ("lstm", "scan"):
     yield "model.cell.forget_bias", "with model.cell.chrono, which stands in its place"
 
 

@@ -1,7 +1,6 @@
 """From a card, a file or a stored run, and key=value texts, to one complete and checked configuration."""
 
 import copy
-import functools
 import importlib
 import json
 from collections.abc import Iterable, Mapping
@@ -9,12 +8,13 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from configs import base, effect, slots
+from configs import effect, slots
 from configs.check import check, flatten, schema, unknown
 from configs.errors import Refused
 from configs.userfile import call as guarded
 from configs.userfile import run as guarded_import
 from configs.values import conform, parse
+from model.schema import defaults as schema_defaults
 
 DEEPEST = 10  # sections within sections; a complete configuration has 3
 
@@ -28,9 +28,14 @@ def load(name_or_path: str, overrides: Overrides = (), *, shared: Overrides = ()
   overrides: what the user sets for this configuration; a key that has no effect in it is refused (configs/effect.py).
   shared: what the user sets for several at once, arms or points, and so without that rule: see `refuse_idle_shared`.
   """
-  config = apply(_card(str(name_or_path)), overrides, shared=shared)
-  check(config.to_dict())
-  return config
+  tree = _set(_card(str(name_or_path)), overrides, shared)
+  check(tree)
+  return ConfigDict(tree)
+
+
+def resolved(name_or_path: str, overrides: Overrides = (), *, shared: Overrides = ()) -> dict:
+  """What `resolve` makes of what `load` gives, completed and checked once."""
+  return _finished(_set(_card(str(name_or_path)), overrides, shared))
 
 
 def apply(config: ConfigDict | Mapping, overrides: Overrides = (), *, shared: Overrides = ()) -> ConfigDict:
@@ -41,11 +46,7 @@ def apply(config: ConfigDict | Mapping, overrides: Overrides = (), *, shared: Ov
   for having an effect; not so those of `shared`, over which the overrides go. A user's file gets its absolute path.
   Raises Refused in one line.
   """
-  tree = complete(config)
-  before, own = flatten(tree), _pairs(overrides)
-  _set(tree, _pairs(shared) | own)
-  effect.refuse_idle(flatten(tree), before, own)
-  return ConfigDict(_fill(tree))
+  return ConfigDict(_set(complete(config), overrides, shared))
 
 
 def refuse_idle_shared(name_or_path: str, shared: Overrides, configs: Iterable[ConfigDict | Mapping]) -> None:
@@ -54,9 +55,15 @@ def refuse_idle_shared(name_or_path: str, shared: Overrides, configs: Iterable[C
   effect.refuse_idle_everywhere(flats, flatten(_card(str(name_or_path))), _pairs(shared))
 
 
-def resolve(config: ConfigDict | Mapping) -> dict:
-  """The complete, checked configuration as a plain dict with sorted keys, equal to what its JSON reads back."""
-  tree = complete(config)
+def resolve(config: ConfigDict | Mapping, overrides: Overrides = ()) -> dict:
+  """The complete, checked configuration as a plain dict with sorted keys, equal to what its JSON reads back.
+
+  With overrides, which are applied as `apply` does.
+  """
+  return _finished(_set(complete(config), overrides))
+
+
+def _finished(tree: dict) -> dict:
   check(tree)
   types = schema(tree)
   for key, value in flatten(tree).items():
@@ -68,13 +75,8 @@ def resolve(config: ConfigDict | Mapping) -> dict:
 def complete(config: ConfigDict | Mapping) -> dict:
   """A plain deep copy in which missing keys have their defaults: of base.py, and of the kinds in the slots."""
   tree = config.to_dict() if isinstance(config, ConfigDict) else copy.deepcopy({**config})
-  _fill_from(tree, _base(), "")
+  _fill_from(tree, schema_defaults(), "")
   return _fill(_located(tree))
-
-
-@functools.cache
-def _base() -> Mapping:
-  return base.get_config().to_dict()
 
 
 def located(name_or_path: str) -> str:
@@ -112,7 +114,15 @@ def _pairs(overrides: Overrides) -> dict:
   return pairs
 
 
-def _set(tree: dict, pairs: Mapping) -> None:
+def _set(tree: dict, overrides: Overrides = (), shared: Overrides = ()) -> dict:
+  """A complete tree with overrides; refuses those, but not what is shared, that have no effect in it."""
+  before, own = flatten(tree), _pairs(overrides)
+  _write(tree, _pairs(shared) | own)
+  effect.refuse_idle(flatten(tree), before, own)
+  return _fill(tree)
+
+
+def _write(tree: dict, pairs: Mapping) -> None:
   """Writes pairs into a complete tree, kinds first."""
   kind_keys = {f"{slot}.kind": slot for slot in slots.SLOTS}
   for key, value in pairs.items():

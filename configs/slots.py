@@ -5,7 +5,6 @@ The files are parsed, never imported, so that a wrong option is told before jax 
 
 import ast
 import copy
-import difflib
 import functools
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,20 +13,18 @@ from configs import constructor, source
 from configs.errors import Refused
 from configs.source import ROOT, Found
 from configs.values import known, type_of
+from model.schema import OPTIONS, suggestion
 
 FOLDERS = {
   "attention": "model/attention",
   "position": "model/position",
   "feedforward": "model/feedforward",
   "cell": "model/cell",
+  "models": "model/models",
   "tasks": "train/tasks",
 }
-SLOTS = {
-  "model.attention": "attention",
-  "model.position": "position",
-  "model.feedforward": "feedforward",
-  "model.cell": "cell",
-  "task": "tasks",
+SLOTS = {  # section: family of its kind; model itself is none, its kind has no options but those of the schema
+  key.removesuffix(".kind"): option.family for key, option in OPTIONS.items() if option.family not in ("", "models")
 }
 SHARED = {"__init__", "mechanism", "scheme", "task", "cell"}  # files that a folder's kinds build upon
 PLAIN = (  # what an expression may hold that is worked out without running its file
@@ -42,7 +39,7 @@ PASSED = {  # what the builder gives a class of a family beside its options
   "feedforward": ("width",),
   "cell": ("width", "hidden"),
   "tasks": (),
-  "model": ("settings", "vocabulary", "dtype"),
+  "models": ("settings", "vocabulary", "dtype"),
 }
 INTERFACES = {  # the class that a family is built on
   "attention": ("model/attention/mechanism.py", "Mechanism"),
@@ -56,10 +53,10 @@ DUTIES = {  # what a class must define that is not built on it
   "cell": ("rest", "start", "enter", "moves", "run"),
   "tasks": ("vocabulary", "data", "sample", "judge"),
   "feedforward": ("__call__",),
-  "model": ("__call__",),
+  "models": ("__call__",),
 }
 CALLED = {"attention": "an attention mechanism", "position": "a position scheme", "cell": "a recurrent cell",
-          "tasks": "a task", "feedforward": "a feed-forward layer", "model": "a model"}  # fmt: skip
+          "tasks": "a task", "feedforward": "a feed-forward layer", "models": "a model"}  # fmt: skip
 HOOKS = {"rotate": "turn", "inside": "add to q.k", "after": "add to the score", "values": "add to the output"}
 
 
@@ -142,9 +139,22 @@ def refusal(
   return constructor.refusal(class_of(family, kind), given, scheme)
 
 
-def own_model(kind: str) -> None:
-  """Refuses a model.kind=path/to/mine.py:Mine whose file or class is missing, or is no model."""
-  _admit("model", kind, class_of("model", kind))
+def known_model(kind: str) -> None:
+  """Refuses a model.kind that is no file of ours, and a path/to/mine.py:Mine whose class is missing or is no model."""
+  _described("models", kind)
+
+
+def model(kind: str, name: str) -> object:
+  """What a model.kind of ours states of itself, such as reads_source; None for a user's, of which nothing is known."""
+  try:
+    return None if ":" in str(kind) else _stated_by_model(str(kind)).get(name)
+  except Refused:
+    return None
+
+
+@functools.cache  # asked a dozen times for every configuration
+def _stated_by_model(kind: str) -> Mapping[str, object]:
+  return _described("models", kind)["attributes"]
 
 
 def located(kind: str, beside: Path | None = None) -> str:
@@ -202,7 +212,7 @@ def _admit(family: str, kind: str, found: Found) -> None:
   if isinstance(init, ast.FunctionDef):
     ordered = [*init.args.posonlyargs, *init.args.args][1:]
     required = [one.arg for one in ordered[: len(ordered) - len(init.args.defaults)]]
-    if family == "model":
+    if family == "models":
       required = required[len(PASSED[family]) :]
     nobody = [name for name in required if name not in PASSED[family]]
     if nobody:
@@ -292,17 +302,6 @@ def _given(node: ast.AST, name: str) -> ast.expr | None:
     return None
   target = node.targets[0] if isinstance(node, ast.Assign) else node.target
   return node.value if ast.unparse(target) in (name, f"self.{name}") else None
-
-
-def suggestion(word: str, allowed) -> str:
-  """The words "did you mean dot? ", or none; among dotted keys the last name alone is enough."""
-  allowed = [str(one) for one in allowed]
-  last = word.rpartition(".")[2]
-  close = [one for one in allowed if one.rpartition(".")[2] == last] or difflib.get_close_matches(word, allowed, 1)
-  if not close:
-    leaves = {one.rpartition(".")[2]: one for one in reversed(allowed)}
-    close = [leaves[one] for one in difflib.get_close_matches(last, leaves, 1, 0.7)]
-  return f"did you mean {close[0]}? " if close else ""
 
 
 def _locate(family: str, kind: str) -> tuple[Path, str]:

@@ -1,15 +1,15 @@
-"""From {"kind": ..., **options} to a module: the file's name is the registry, the constructor's signature the schema.
+"""From {"kind": ..., **options} to a module: the file's name is the registry, the constructor's signature its schema.
 
-Nothing here imports jax until a class is asked for, so a wrong name is answered at once.
+The options that all models share stand in model/schema.py. Nothing here imports jax until a class is asked for, so a
+wrong name is answered at once.
 """
 
 import contextlib
-import difflib
+import dataclasses
 import functools
 import importlib
 import importlib.util
 import inspect
-import math
 import numbers
 import signal
 import sys
@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from model import schema
 from model.errors import Refused
 from model.vocabulary import Vocabulary
 
@@ -29,50 +30,6 @@ INTERFACES = ("mechanism", "scheme", "task", "cell")  # files of a family that h
 CONTEXT = ("width", "heads", "kv_heads", "head_dim", "layer")  # what the builder gives, never an option
 REQUIRED = inspect.Parameter.empty
 IMPORT_SECONDS = 10.0  # what the import of a user's file may take
-
-# Every key of a model with its default; the five slots are {"kind": ..., **options of the kind}.
-DEFAULTS: dict[str, Any] = {
-  "kind": "gpt",
-  "width": 64,
-  "heads": 4,
-  "kv_heads": 0,
-  "head_dim": 0,
-  "value_dim": 0,
-  "depth": 2,
-  "tie": "none",
-  "projections": "qkvo",
-  "bias": False,
-  "itself": True,
-  "window": 0,
-  "segment": 0,
-  "memory": 0,
-  "block": 0,
-  "dropout": 0.0,
-  "attention_dropout": 0.0,
-  "direction": "forward",
-  "reads": "none",
-  "wiring": {"norm": "pre", "residual": True, "order": "af", "eps": 1e-6},
-  "attention": {"kind": "dot"},
-  "position": {"kind": "none"},
-  "feedforward": {"kind": "relu"},
-  "cell": {"kind": "lstm"},
-  "init": {"kind": "lecun", "qk": "", "gain": 1.0, "qk_gain": 1.0, "out_gain": 1.0},
-}
-CHOICES = {
-  "tie": ("none", "qk", "kv", "qkv"),
-  "direction": ("forward", "both", "apart"),
-  "reads": ("none", "after", "before"),
-  "norm": ("pre", "post", "none"),
-  "dtype": ("float32", "bfloat16"),
-}
-INITS = ("lecun", "glorot", "torch", "gpt2")
-MODELS = {  # kind: (module, class, reads a source)
-  "bert": ("model.language", "Bert", False),
-  "gpt": ("model.language", "Gpt", False),
-  "seq2seq": ("model.language", "Seq2Seq", True),
-  "rnn": ("model.recurrent", "Rnn", False),
-  "rnn_seq2seq": ("model.recurrent", "RnnSeq2Seq", True),
-}
 
 
 def kinds(family: str, package: str = "model") -> list[str]:
@@ -82,15 +39,15 @@ def kinds(family: str, package: str = "model") -> list[str]:
   return sorted(stem for stem in stems if not stem.startswith("_") and stem not in INTERFACES)
 
 
-def resolve(family: str, kind: str, package: str = "model") -> type:
+def resolve(family: str, kind: str, package: str = "model") -> Any:
   """The class of a kind: the one public class of model/<family>/<kind>.py, or of a user's `path/to/mine.py:Mine`."""
   if not isinstance(kind, str):
-    raise Refused(f"{family}.kind={kind!r} is not a name; use one of {', '.join(kinds(family, package))}")
+    raise Refused(f"{_called(family)}.kind={kind!r} is not a name; use one of {', '.join(kinds(family, package))}")
   if ":" in kind:
-    return _user_class(family, kind)
+    return _user_class(_called(family), kind)
   known = kinds(family, package)
   if kind not in known:
-    raise Refused(f"{family}.kind={kind} is unknown; use {_allowed(kind, known)}, or path/to/mine.py:Mine")
+    raise Refused(f"{_called(family)}.kind={kind} is unknown; use {_allowed(kind, known)}, or path/to/mine.py:Mine")
   module = importlib.import_module(f"{_folder(family, package)}.{kind}")
   found = [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__]
   found = [c for c in found if c.__name__.replace("_", "").lower() == kind.replace("_", "")]
@@ -121,15 +78,15 @@ def make(family: str, given_options: Mapping[str, Any], *, package: str = "model
   return cls(**{name: value for name, value in given.items() if name in accepted}, **settings)
 
 
-def check(owner: str, settings: Mapping[str, Any], schema: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
-  """`settings` with their types made right; Refused for a name or a type that the schema does not have."""
+def check(owner: str, settings: Mapping[str, Any], known: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+  """`settings` with their types made right; Refused for a name or a type that is not known."""
   for name in settings:
-    if name not in schema:
-      raise Refused(f"{owner} has no option {name!r}; use {_allowed(name, schema)}")
-  for name, (_, default) in schema.items():
+    if name not in known:
+      raise Refused(f"{owner} has no option {name!r}; use {_allowed(name, known)}")
+  for name, (_, default) in known.items():
     if default is REQUIRED and name not in settings:
       raise Refused(f"{owner} needs the option {name!r}, which has no default")
-  return {name: _typed(owner, name, value, schema[name][0]) for name, value in settings.items()}
+  return {name: _typed(owner, name, value, known[name][0]) for name, value in settings.items()}
 
 
 def model(options: Mapping[str, Any], vocabulary: Vocabulary, dtype: str = "float32") -> Any:
@@ -139,57 +96,46 @@ def model(options: Mapping[str, Any], vocabulary: Vocabulary, dtype: str = "floa
   options is Refused before anything is built, and nothing is drawn here: it may run under `nnx.eval_shape`.
   """
   settings = complete(options)
-  _choice("dtype", dtype, CHOICES["dtype"])
+  if complaint := schema.OPTIONS["train.compute"].complaint(dtype):
+    raise Refused(complaint)
   kind = settings["kind"]
-  if ":" in kind:
-    return _user_class("model", kind)(settings, vocabulary, dtype)
-  if kind not in MODELS:
-    raise Refused(f"model.kind={kind} is unknown; use {_allowed(kind, MODELS)}, or path/to/mine.py:Mine")
-  module, name, reads_source = MODELS[kind]
-  if reads_source != bool(vocabulary.source):
-    fit = " or ".join(f"kind={kind}" for kind, (_, _, reads) in MODELS.items() if reads != reads_source)
-    raise Refused(f"model.kind={kind} does not fit a task with {len(vocabulary.source)} source fields; use {fit}")
-  return getattr(importlib.import_module(module), name)(settings, vocabulary, dtype)
+  cls = resolve("models", kind)
+  if ":" not in kind and cls.reads_source != bool(vocabulary.source):
+    fit = (one for one in kinds("models") if resolve("models", one).reads_source != cls.reads_source)
+    raise Refused(
+      f"model.kind={kind} does not fit a task with {len(vocabulary.source)} source fields; "
+      f"use {' or '.join(f'kind={one}' for one in fit)}"
+    )
+  return cls(settings, vocabulary, dtype)
 
 
 def complete(options: Mapping[str, Any]) -> dict[str, Any]:
   """All keys of a model: the given ones, checked, and the defaults of the others."""
-  plain = {name: (dict if isinstance(value, dict) else type(value), value) for name, value in DEFAULTS.items()}
-  settings = DEFAULTS | check("model", dict(options), plain)
-  for slot in ("wiring", "init"):
-    schema = {name: (type(value), value) for name, value in DEFAULTS[slot].items()}
-    settings[slot] = DEFAULTS[slot] | check(f"model.{slot}", settings[slot], schema)
-  for name in ("tie", "direction", "reads"):
-    _choice(f"model.{name}", settings[name], CHOICES[name])
-  _choice("model.wiring.norm", settings["wiring"]["norm"], CHOICES["norm"])
-  _choice("model.init.kind", settings["init"]["kind"], INITS)
-  _choice("model.init.qk", settings["init"]["qk"], ("", *INITS, "torch_mha"))
-  _check_shape(settings)
+  settings = _completed("model", schema.Model(), options)
+  for complaint in schema.complaints(schema.flatten({"model": settings})):
+    raise Refused(complaint)
   return settings
 
 
-def _check_shape(settings: Mapping[str, Any]) -> None:
-  """The arithmetic of heads and widths."""
-  for name in ("width", "heads", "depth"):
-    if settings[name] < 1:
-      raise Refused(f"model.{name}={settings[name]} is below 1; use a positive integer")
-  for name in ("kv_heads", "head_dim", "value_dim", "window", "segment", "memory", "block"):
-    if settings[name] < 0:
-      raise Refused(f"model.{name}={settings[name]} is negative; use 0 for the default or a positive integer")
-  width, heads, kv_heads = settings["width"], settings["heads"], settings["kv_heads"] or settings["heads"]
-  if not settings["head_dim"] and width % heads:
-    fit = [h for h in range(1, width + 1) if width % h == 0]
-    raise Refused(f"model.heads={heads} does not divide model.width={width}; use one of {fit}, or give model.head_dim")
-  if heads % kv_heads:
-    fit = [h for h in range(1, heads + 1) if heads % h == 0]
-    raise Refused(f"model.kv_heads={kv_heads} does not divide model.heads={heads}; use one of {fit}, or 0")
-  if settings["tie"] in ("qk", "qkv") and kv_heads != heads:
-    raise Refused(f"model.tie={settings['tie']} needs kv_heads equal to heads={heads}, got {kv_heads}; use kv_heads=0")
-  for name in ("dropout", "attention_dropout"):
-    if not 0 <= settings[name] < 1:
-      raise Refused(f"model.{name}={settings[name]} is not in [0, 1)")
-  if not 0 < settings["wiring"]["eps"] < math.inf:
-    raise Refused(f"model.wiring.eps={settings['wiring']['eps']} is not above 0; use 1e-6, or 1e-5 as PyTorch does")
+def _completed(owner: str, section: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+  """A section as a dict; what is not given has the value that the section's instance has."""
+  defaults = {field.name: getattr(section, field.name) for field in dataclasses.fields(section)}
+  nested = {name for name, default in defaults.items() if dataclasses.is_dataclass(default)}
+  hints = {field.name: dict if field.name in nested else field.type for field in dataclasses.fields(section)}
+  settings = check(owner, given, {name: (hints[name], default) for name, default in defaults.items()})
+  for name, default in defaults.items():
+    if name not in nested:
+      settings.setdefault(name, default)
+    elif isinstance(default, schema.Slot):  # the options of its kind are the constructor's affair
+      settings.setdefault(name, dataclasses.asdict(default))
+    else:
+      settings[name] = _completed(f"{owner}.{name}", default, settings.get(name, {}))
+  return settings
+
+
+def _called(family: str) -> str:
+  """The family as configurations call it: models -> model, tasks -> task."""
+  return family.removesuffix("s")
 
 
 def _folder(family: str, package: str) -> str:
@@ -200,15 +146,8 @@ def _folder(family: str, package: str) -> str:
 def _allowed(name: str, names: Iterable[str]) -> str:
   """The names to choose from, the nearest to what was written first."""
   names = sorted(names)
-  near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-  return ("one of " + ", ".join(names) if names else "none: it has no options") + (
-    f" (did you mean {near[0]}?)" if near else ""
-  )
-
-
-def _choice(name: str, value: str, choices: Iterable[str]) -> None:
-  if value not in choices:
-    raise Refused(f"{name}={value!r} is unknown; use {_allowed(str(value), [c or repr(c) for c in choices])}")
+  near = schema.suggestion(name, names).strip()
+  return ("one of " + ", ".join(names) if names else "none: it has no options") + (f" ({near})" if near else "")
 
 
 def _typed(owner: str, name: str, value: Any, hint: Any) -> Any:

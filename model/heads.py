@@ -9,9 +9,10 @@ from model.build import make
 from model.dropout import Dropout
 from model.errors import Refused
 from model.initial import param
+from model.schema import OPTIONS
 from model.see import See, Where
 
-TIES = ("none", "qk", "kv", "qkv")
+TIES = OPTIONS["model.tie"].choices
 LETTERS = "qkvo"
 
 

@@ -14,13 +14,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from model import schema
 from model.errors import Refused
 
 ROLES = ("query", "key", "value", "out", "kernel", "orthogonal", "readout", "embedding", "position", "bias", "gain")
 # Not matrices or tables of them: added numbers, factors, and vectors that a head's features are multiplied with.
 VECTORS = ("bias", "gain", "readout")
-SCHEMES = ("lecun", "glorot", "torch", "gpt2")
-DEFAULTS = {"kind": "lecun", "qk": "", "gain": 1.0, "qk_gain": 1.0, "out_gain": 1.0}
+ALONE = schema.Init(kind="lecun")  # what a module is drawn with that no configuration stands behind
 
 # Attributes that were renamed: their path today -> the path by whose name they are drawn, so that a new name does not
 # change what every model starts from. `*` stands for one part of a path, `**` for any number of them, none too:
@@ -69,10 +69,11 @@ def param(shape: tuple[int, ...], role: str, fan_in: int | None = None, fan_out:
 def draw(abstract_params: nnx.State, key: jax.Array, init: Mapping | None = None) -> nnx.State:
   """Pure float32 arrays for every parameter; each depends on `key`, its own path and the scheme, on nothing else.
 
-  init: kind = scheme of every matrix; qk = scheme of query and key projections ("" = kind; also "torch_mha", the
-  half of Var 1/in that torch.nn.MultiheadAttention's fused in-projection gets); gain multiplies every matrix (query,
-  key, value, out, kernel), qk_gain the query and key projections and out_gain the last matrix of every sublayer on
-  top; all may be traced. Recurrent matrices (orthogonal) are what their name says, whatever the scheme.
+  init: options of `schema.Init`, the rest as in ALONE. kind = scheme of every matrix; qk = scheme of query and
+  key projections ("" = kind; also "torch_mha", the half of Var 1/in that torch.nn.MultiheadAttention's fused
+  in-projection gets); gain multiplies every matrix (query, key, value, out, kernel), qk_gain the query and key
+  projections and out_gain the last matrix of every sublayer on top; gains may be traced. Recurrent matrices
+  (orthogonal) are what their name says, whatever the scheme.
   """
   init = _complete(init or {})
 
@@ -173,15 +174,16 @@ def _fans(variable) -> tuple[int | None, int | None]:
 
 
 def _complete(init: Mapping) -> dict:
-  unknown = sorted(set(init) - set(DEFAULTS))
-  if unknown:
-    raise Refused(f"init has no option {unknown[0]!r}; it has {', '.join(DEFAULTS)}")
-  full = {**DEFAULTS, **init}
-  if full["kind"] not in SCHEMES:
-    raise Refused(f"init.kind={full['kind']!r} is unknown; choose one of {', '.join(SCHEMES)}")
-  if full["qk"] not in ("", "torch_mha", *SCHEMES):
-    raise Refused(f"init.qk={full['qk']!r} is unknown; choose one of torch_mha, {', '.join(SCHEMES)} or leave it empty")
-  return full
+  """All options of `schema.Init`; of numbers, which may be traced, nothing is asked."""
+  defaults = schema.defaults(ALONE)
+  for name in init:
+    if name not in defaults:
+      meant = schema.suggestion(name, defaults)
+      raise Refused(f"init has no option {name!r}: {meant}allowed: {', '.join(defaults)}")
+  for name in ("kind", "qk"):
+    if name in init and (complaint := schema.OPTIONS[f"model.init.{name}"].complaint(init[name])):
+      raise Refused(complaint)
+  return {**defaults, **init}
 
 
 def _value(key, shape, role, fans, init):

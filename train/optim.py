@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from model import schema
 from model.errors import Refused
 
-KINDS = ("adam", "adamw", "sgd")
-SCHEDULES = ("constant", "warmup", "cosine", "exponential", "warmup_cosine", "inverse_sqrt")
+KINDS = schema.OPTIONS["optim.kind"].choices
+SCHEDULES = schema.OPTIONS["optim.schedule.kind"].choices
 MOMENTUM = 0.9
 EPSILON = 1e-8
 
@@ -34,8 +35,8 @@ def hyper_of(config: Mapping) -> Hyper:
   options = config["optim"]
   kind, decay = options["kind"], float(options["weight_decay"])
   ramp = options["schedule"]
-  if ramp["kind"] not in SCHEDULES:
-    raise Refused(f"optim.schedule.kind={ramp['kind']!r} is unknown; choose one of {', '.join(SCHEDULES)}")
+  if complaint := schema.OPTIONS["optim.schedule.kind"].complaint(ramp["kind"]):
+    raise Refused(complaint)
   if decay and kind != "adamw":
     raise Refused(f"optim.weight_decay={decay:g} has no effect with optim.kind={kind}; set optim.kind=adamw or 0")
   return Hyper(

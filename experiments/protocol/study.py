@@ -192,7 +192,7 @@ def point(
 @functools.lru_cache(maxsize=1024)
 def _resolved(card: str, settings: str) -> dict[str, Any]:
   """The config that all trials of an arm share; nobody writes into it."""
-  return override.resolve(override.load(card, shared=json.loads(settings)))
+  return override.resolved(card, shared=json.loads(settings))
 
 
 def run(studies: Sequence[tuple[Study, str]], runner: Runner) -> list[Finished]:

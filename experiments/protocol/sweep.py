@@ -30,7 +30,7 @@ def points(card: str, overrides: Sequence[str], given_axes: Sequence[str]) -> di
     name = label(point)
     if name in named:
       raise Refused(f"two points of the sweep are named {name!r}; give axes whose last names differ")
-    named[name] = override.resolve(override.apply(base, point))
+    named[name] = override.resolve(base, point)
   override.refuse_idle_shared(card, overrides, named.values())
   measures.refuse_equal(named, {name: name for name in named}, "points ")
   return named

@@ -18,7 +18,7 @@ TIMED = ("attention", "cell")  # families whose kinds a bench sets side by side
 WITHIN_TIMED = ("model.attention", "model.cell", "model.kernels")
 AROUND = ("build", "initial", "see", "errors", "language", "vocabulary")  # modules of model/ that no bench is about
 BLOCKWISE = ("dot", "additive", "cosine")  # kinds that benches measure by blocks of keys too
-RECURRENT = {"rnn": "model/recurrent.py", "rnn_seq2seq": "model/recurrent.py"}
+WITHIN_RECURRENT = ("model.recurrent",)
 
 
 class Now(NamedTuple):
@@ -55,7 +55,8 @@ def timed(bench: Bench) -> tuple[str, ...]:
   """The bench's own files, and those of what is measured: named in them, or imported by them."""
   own, words = _own(bench)
   kinds = [f"{slots.FOLDERS[family]}/{kind}.py" for family, kind in _kinds(words)]
-  models = {path for kind, path in RECURRENT.items() if kind in words}
+  recurrent = [kind for kind in slots.kinds("models") if kind in words and slots.model(kind, "built_of") == "cells"]
+  models = digest.closure([f"{slots.FOLDERS['models']}/{kind}.py" for kind in recurrent], within=WITHIN_RECURRENT)
   around = {f"model.{name}" for name in AROUND}
   imported = {name for path in own for name in sources.read(digest.root(), path).imports if name.startswith("model.")}
   parts = {f"{name.replace('.', '/')}.py" for name in imported - around}

@@ -27,6 +27,7 @@ STARTS = (
   "experiments/worker/measured.py",
 )
 PROBES = "experiments/probes"
+MODELS = "model/models"
 NOTHING = "(?!)"  # a pattern that no path matches
 WITHIN = ("model", "train", "experiments.probes")
 OURS = ("model", "train", "configs", "experiments")
@@ -160,16 +161,19 @@ def _named(folder: Path, path: str, words: Iterable[str]) -> Iterator[Place]:
 
 
 def _model(base: Path, kind: str) -> str | None:
-  """The file of model.kind: what model/build.py says, or the user's own path/to/mine.py:Mine."""
-  if ":" in kind:
-    return kind.rsplit(":", 1)[0]
+  """The file of model.kind: one of model/models, or the user's own path/to/mine.py:Mine.
+
+  Older trees have several kinds in a file; there model/build.py says which.
+  """
+  if ":" in kind or (base / MODELS).is_dir():
+    return _kind(base, MODELS, kind)
   module = _modules_of_models(base).get(kind)
   return f"{module.replace('.', '/')}.py" if module else None
 
 
 @functools.lru_cache(maxsize=8)
 def _modules_of_models(base: Path) -> Mapping[str, str]:
-  """The module of each model.kind, from MODELS in model/build.py."""
+  """The module of each model.kind of an older tree, from MODELS in its model/build.py."""
   for node in ast.parse((base / "model" / "build.py").read_text(encoding="utf-8")).body:
     if isinstance(node, ast.Assign) and any(
       isinstance(name, ast.Name) and name.id == "MODELS" for name in node.targets

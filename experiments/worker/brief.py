@@ -11,12 +11,13 @@ from typing import Any
 
 import jax
 
+from model import build
+
 Options = Mapping[str, bool | int | str]
 
 STEPS, DEPTH = 500, 2  # trials up to so many steps compile longer than they run; deeper stacks are deep
 LEVEL: Options = {"xla_backend_optimization_level": 1}
 QUICK: Options = {"xla_cpu_use_fusion_emitters": False, **LEVEL}
-RECURRENT = ("rnn", "rnn_seq2seq")
 SIMPLE = ("dot", "banded")  # two layers of these fare well without the emitters
 
 
@@ -25,9 +26,14 @@ def options(config: Mapping[str, Any]) -> Options:
   model = config["model"]
   if jax.default_backend() != "cpu" or config["train"]["steps"] > STEPS:
     return {}
-  if model["kind"] in RECURRENT or model["depth"] > (DEPTH if model["attention"]["kind"] in SIMPLE else 1):
+  if _is_recurrent(model["kind"]) or model["depth"] > (DEPTH if model["attention"]["kind"] in SIMPLE else 1):
     return LEVEL
   return QUICK
+
+
+def _is_recurrent(kind: str) -> bool:
+  """Whether a model.kind of ours is built of cells; of a user's nothing is known."""
+  return ":" not in kind and build.resolve("models", kind).built_of == "cells"
 
 
 class Brief:

@@ -9,7 +9,7 @@ from configs import dials, slots, source
 from model import build
 from model.initial import Dial
 
-FAMILIES = [family for family in slots.FOLDERS if family != "tasks"]
+FAMILIES = [family for family in slots.FOLDERS if family not in ("tasks", "models")]
 KINDS = [(family, kind) for family in FAMILIES for kind in slots.kinds(family)]
 GIVEN: dict[str, dict[str, Any]] = {
   "attention": {"heads": 2, "head_dim": 8},

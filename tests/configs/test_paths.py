@@ -54,7 +54,7 @@ def test_the_home_folder(home, monkeypatch):
 
 @pytest.mark.parametrize("slot", [*slots.SLOTS, "model"])
 def test_every_key_that_names_a_class(home, slot):
-  names = {"model": ("model/language.py", "Gpt"), "task": ("train/tasks/recall.py", "Recall")}
+  names = {"model": ("model/models/gpt.py", "Gpt"), "task": ("train/tasks/recall.py", "Recall")}
   folders = {"model.attention": "attention/dot.py", "model.position": "position/rope.py", "model.cell": "cell/gru.py"}
   file, name = names.get(slot) or ("model/" + folders.get(slot, "feedforward/relu.py"), "")
   name = name or file.rpartition("/")[2].removesuffix(".py").capitalize()

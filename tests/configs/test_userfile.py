@@ -135,7 +135,7 @@ def test_what_it_leaves_behind_is_put_back(read, tmp_path):
 @pytest.mark.parametrize(
   ("text", "name"),
   [
-    ("from configs import check\ncheck.MODELS = ()", "configs.check.MODELS"),
+    ("from model import schema\nschema.OPTIONS = {}", "model.schema.OPTIONS"),
     ("import configs.errors\nconfigs.errors.Refused.__init__ = lambda *a: None", "configs.errors.Refused.__init__"),
     ("from configs import base\nbase.get_config = None\nraise ValueError", "ValueError"),
   ],

@@ -65,13 +65,13 @@ def test_options_are_the_signature():
     ({"bias": 1}, ["bias", "int", "bool"]),
     ({"heads": 3}, ["heads=3", "width=16", "1, 2, 4, 8, 16"]),
     ({"kv_heads": 3}, ["kv_heads=3", "heads=4", "1, 2, 4"]),
-    ({"heads": 0}, ["heads=0", "positive"]),
+    ({"heads": 0}, ["heads=0", "1 or more"]),
     ({"window": -1}, ["window=-1"]),
-    ({"tie": "kq"}, ["kq", "none, qk, qkv"]),
+    ({"tie": "kq"}, ["kq", "none, qk, kv, qkv"]),
     ({"tie": "qk", "kv_heads": 2}, ["kv_heads"]),
     ({"tie": "kv", "value_dim": 3}, ["value_dim=3"]),
-    ({"dropout": 1.0}, ["dropout=1.0", "[0, 1)"]),
-    ({"attention_dropout": -0.1}, ["attention_dropout=-0.1", "[0, 1)"]),
+    ({"dropout": 1.0}, ["dropout=1.0", "0 or more and below 1"]),
+    ({"attention_dropout": -0.1}, ["attention_dropout=-0.1", "0 or more and below 1"]),
     ({"wiring": {"norm": "prep"}}, ["prep", "did you mean pre"]),
     ({"wiring": {"residul": True}}, ["residul", "did you mean residual"]),
     ({"init": {"kind": "glort"}}, ["glort", "did you mean glorot"]),
@@ -137,7 +137,7 @@ def test_users_file(tmp_path):
 def test_a_users_model(tmp_path):
   path = tmp_path / "whole.py"
   path.write_text(
-    "from model.language import Gpt\n\nclass Twice(Gpt):\n  def __call__(self, inputs, **how):\n"
+    "from model.models.gpt import Gpt\n\nclass Twice(Gpt):\n  def __call__(self, inputs, **how):\n"
     "    logits, carry = super().__call__(inputs, **how)\n    return 2 * logits, carry\n"
   )
   module = nnx.eval_shape(lambda: build.model({**OPTIONS, "kind": f"{path}:Twice"}, vocabulary("gpt")))

@@ -12,7 +12,14 @@ from model.see import Where
 from model.vocabulary import Vocabulary
 
 SYMBOLS, SOURCES = 11, 7
-OPTIONS = {"width": 16, "heads": 4, "depth": 2, "position": {"kind": "sinusoidal"}, "feedforward": {"kind": "gelu"}}
+OPTIONS = {
+  "kind": "gpt",
+  "width": 16,
+  "heads": 4,
+  "depth": 2,
+  "position": {"kind": "sinusoidal"},
+  "feedforward": {"kind": "gelu"},
+}
 
 
 def vocabulary(kind):

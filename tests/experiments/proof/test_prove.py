@@ -388,6 +388,7 @@ def test_a_bench_is_of_what_it_names():
   held = {claim.id: today.files(claim, "small") for claim in map(catalog.by_id, ("ADD-1", "RNN-1", "HEAD-17"))}
   assert {"experiments/bench/score.py", "model/attention/additive.py", "model/attention/dot.py"} <= set(held["ADD-1"])
   assert {"experiments/bench/models.py", "model/cell/lstm.py", "model/recurrent.py"} <= set(held["RNN-1"])
+  assert [path for path in held["RNN-1"] if path.startswith("model/models/")] == ["model/models/rnn.py"]
   assert {"experiments/bench/heads.py", "model/heads.py"} <= set(held["HEAD-17"])
   for files in held.values():
     assert not [path for path in files if path.startswith(("train/", "model/block", "experiments/run/"))]

@@ -212,11 +212,22 @@ def test_the_files_that_decide_a_trials_numbers_are_there():
   assert not {f"experiments/worker/{name}.py" for name in ("main", "serve", "pack")} & set(files)
 
 
-@pytest.mark.parametrize("kind", build.MODELS)
-def test_the_model_of_a_trial_is_in_its_digest(kind):
-  module = build.MODELS[kind][0].replace(".", "/") + ".py"
+@pytest.mark.parametrize("kind", build.kinds("models"))
+def test_the_model_of_a_trial_is_in_its_digest_and_no_other(kind):
   config = tiny()
-  assert module in digest.files_in_use({**config, "model": {**config["model"], "kind": kind}})
+  found = digest.files_in_use({**config, "model": {**config["model"], "kind": kind}})
+  assert [path for path in found if path.startswith("model/models/")] == [f"model/models/{kind}.py"]
+
+
+def test_older_trees_say_in_their_builder_where_a_model_lies(tree):
+  older = 'MODELS = {"bert": ("model.language", "Bert", False), "rnn": ("model.recurrent", "Rnn", False)}\n'
+  (tree / "model" / "build.py").write_text(older)
+  (tree / "model" / "language.py").write_text("from model import errors\n")
+  (tree / "model" / "recurrent.py").write_text("")
+  assert "model/language.py" in digest.files_in_use(CONFIG, tree)
+  assert "model/recurrent.py" not in digest.files_in_use(CONFIG, tree)
+  rnn = {**CONFIG, "model": {**CONFIG["model"], "kind": "rnn"}}
+  assert "model/recurrent.py" in digest.files_in_use(rnn, tree)
 
 
 def test_recurrent_code_belongs_to_recurrent_models():

@@ -30,8 +30,17 @@ def test_what_a_short_trial_compiles_with(config, options):
   assert brief.options(config) == options
 
 
-def test_every_recurrent_model_is_known_as_one():
-  assert set(brief.RECURRENT) == {kind for kind, (module, _, _) in build.MODELS.items() if module == "model.recurrent"}
+@pytest.mark.parametrize("kind", build.kinds("models"))
+def test_models_of_cells_need_the_emitters(kind):
+  recurrent = build.resolve("models", kind).built_of == "cells"
+  assert brief.options(tiny() | {"model": tiny()["model"] | {"kind": kind}}) == (
+    brief.LEVEL if recurrent else brief.QUICK
+  )
+  assert recurrent == ("rnn" in kind)
+
+
+def test_of_a_users_model_nothing_is_known():
+  assert brief.options(tiny() | {"model": tiny()["model"] | {"kind": "no/such/file.py:Mine"}}) == brief.QUICK
 
 
 def trained(whole, settings, data):

@@ -1,0 +1,1 @@
+"""Whole models, one model.kind a file."""
