@@ -142,9 +142,14 @@ def refusal(
   return constructor.refusal(_class(kind, *_locate(family, kind)), given, scheme)
 
 
+def class_of(kind: str) -> Found:
+  """The class of path/to/mine.py:Mine and its file. Raises Refused where either is missing."""
+  return _class(kind, *_locate("model", kind))
+
+
 def own_model(kind: str) -> None:
   """Refuses a model.kind=path/to/mine.py:Mine whose file or class is missing, or is no model."""
-  _admit("model", kind, _class(kind, *_locate("model", kind)))
+  _admit("model", kind, class_of(kind))
 
 
 def located(kind: str, beside: Path | None = None) -> str:
