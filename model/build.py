@@ -300,14 +300,19 @@ def _find_helpers(folder: Path) -> None:
 def _limited(asked: str) -> Iterator[None]:
   """Refuses a file that does not come to its end; only the main thread can be woken.
 
-  The time in which it imports a library is not its own, and no library is left amid its first lines.
+  The time in which it imports a library is not its own, and no library is left amid its first lines. What it will
+  import in any case is imported before.
   """
+  import flax.nnx
+  import jax  # noqa: F401
+
   if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
     yield
     return
 
   def ring(_number, frame):
     if _importing_a_library(frame):
+      signal.setitimer(signal.ITIMER_REAL, IMPORT_SECONDS, 1.0)
       return
     raise Refused(f"{asked} cannot be imported: it took longer than {IMPORT_SECONDS:g} s; correct the file")
 
