@@ -301,10 +301,9 @@ def _limited(asked: str) -> Iterator[None]:
   """Refuses a file that does not come to its end; only the main thread can be woken.
 
   The time in which it imports a library is not its own, and no library is left amid its first lines. What it will
-  import in any case is imported before.
+  import in any case, jax among it, is imported before.
   """
-  import flax.nnx
-  import jax  # noqa: F401
+  import flax.nnx  # noqa: F401
 
   if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
     yield

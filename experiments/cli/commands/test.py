@@ -110,7 +110,7 @@ def _cause(message: str, trace: str, file: str) -> str:
   """The error in one line: what it says, without the values that pytest adds, and the line of the user's file."""
   share = re.search(r"Mismatched elements: (\d+) / (\d+)", message)
   if share:  # numpy compared two arrays, and shows many numbers
-    size = re.search(r"Max absolute difference[^:]*: (\S+)", message)
+    size = re.search(r"Max absolute difference[^:]*: (\S+)", trace)
     return f"{share[1]} of {share[2]} numbers differ" + (f", by up to {float(size[1]):.3g}" if size else "")
   lines = [line.strip() for line in message.splitlines()]
   said = [line for line in lines if line and not re.match(r"(assert|\+|ACTUAL|DESIRED|Mismatch at|\[|x:|y:) ?", line)]
