@@ -147,17 +147,38 @@ def _located(tree: dict, beside: Path | None = None) -> dict:
     node = _peek(tree, parent)
     if isinstance(node, dict) and name in node:
       node[name] = _at_home(key, node[name], beside)
+  task = _peek(tree, "task")
+  if isinstance(task, dict):
+    task |= {name: _at_home(f"task.{name}", value, beside) for name, value in task.items()}
   return tree
 
 
 def _at_home(key: str, value, beside: Path | None):
-  """A value as it is, but for the file of a kind: from the current folder, else from the folder `beside`."""
-  if key not in KINDS or not isinstance(value, str):
+  """A value as it is, but for the file of a kind or of a task's data: from the current folder, else from `beside`."""
+  if not isinstance(value, str):
     return value
+  if key not in KINDS:
+    return _data(value, beside) if key.startswith("task.") else value
   try:
     return slots.located(value, beside)
   except Refused as error:
     raise Refused(slots.about(key.removesuffix(".kind"), error)) from None
+
+
+def _data(value: str, beside: Path | None) -> str:
+  """The absolute path of a file that a task's option names; any other value as it is.
+
+  A name without a folder or an ending is a word, as in experiments/record/corpora.py.
+  """
+  if not ("/" in value or "." in value):
+    return value
+  path = slots.existing(value) or (slots.existing(beside / value) if beside is not None else None)
+  return value if path is None else str(path)
+
+
+def at_home(overrides: Mapping[str, object], folder: Path) -> dict[str, object]:
+  """Overrides in which every file of the user's has its absolute path, from the current folder or from this one."""
+  return {key: _at_home(key, value, folder) for key, value in overrides.items()}
 
 
 def _beside(name: str) -> Path | None:

@@ -49,7 +49,7 @@ def call(function: Callable[[], Result], path: Path | None, asked: str) -> Resul
   """What a user's function gives. Raises Refused for whatever stops it, but a signal such as Ctrl-C."""
   before, began, pressed = _names(), time.monotonic(), []
   try:
-    with to_stderr(), _kept(), _listening(pressed):
+    with to_stderr(), _kept(), _beside(path), _listening(pressed):
       found = _within(function, asked)
   except BaseException as error:
     _restored(before)
@@ -159,6 +159,26 @@ def _kept() -> Iterator[None]:
       yield
     finally:
       os.chdir(folder)
+
+
+@contextlib.contextmanager
+def _beside(path: Path | None) -> Iterator[None]:
+  """The file may import the modules beside it; another file, with helpers of the same names, gets its own."""
+  if path is None:
+    yield
+    return
+  folder, before = str(path.parent), set(sys.modules)
+  sys.path.append(folder)
+  try:
+    yield
+  finally:
+    last = max((index for index, entry in enumerate(sys.path) if entry == folder), default=None)
+    if last is not None:  # a file may have removed it
+      del sys.path[last]
+    for name in set(sys.modules) - before:
+      file = getattr(sys.modules[name], "__file__", None)
+      if file and Path(file).parent == path.parent and file != str(path):
+        del sys.modules[name]
 
 
 @contextlib.contextmanager

@@ -200,6 +200,7 @@ def _user_module(path: str, written: int, asked: str) -> types.ModuleType:
   assert spec is not None
   assert spec.loader is not None
   module = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look their module up by name
+  _find_helpers(Path(path).parent)
   try:
     with _limited(asked):
       spec.loader.exec_module(module)
@@ -215,14 +216,44 @@ def _user_module(path: str, written: int, asked: str) -> types.ModuleType:
   return module
 
 
+class _Beside(str):
+  """An entry of sys.path that `_find_helpers` wrote."""
+
+
+_folders: set[str] = set()  # of users' files imported so far
+
+
+def _find_helpers(folder: Path) -> None:
+  """Lets a user's file import the modules beside it, from whatever folder the command runs; they come last.
+
+  A helper of the same name beside another user's file is forgotten: each file gets its own.
+  """
+  others = _folders - {str(folder)}
+  _folders.add(str(folder))
+  sys.path[:] = [*(entry for entry in sys.path if not isinstance(entry, _Beside)), _Beside(folder)]
+  for name, module in list(sys.modules.items()):
+    file = getattr(module, "__file__", None)
+    if file and str(Path(file).parent) in others and (folder / f"{name}.py").is_file():
+      del sys.modules[name]
+
+
 @contextlib.contextmanager
 def _limited(asked: str) -> Iterator[None]:
-  """Refuses a file that does not come to its end; only the main thread can be woken."""
+  """Refuses a file that does not come to its end; only the main thread can be woken.
+
+  The time in which it imports a library is not its own, and no library is left amid its first lines. What it will
+  import in any case, jax among it, is imported before.
+  """
+  import flax.nnx  # noqa: F401
+
   if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
     yield
     return
 
-  def ring(_number, _frame):
+  def ring(_number, frame):
+    if _importing_a_library(frame):
+      signal.setitimer(signal.ITIMER_REAL, IMPORT_SECONDS, 1.0)
+      return
     raise Refused(f"{asked} cannot be imported: it took longer than {IMPORT_SECONDS:g} s; correct the file")
 
   previous = signal.signal(signal.SIGALRM, ring)
@@ -232,3 +263,15 @@ def _limited(asked: str) -> Iterator[None]:
   finally:
     signal.setitimer(signal.ITIMER_REAL, 0.0)
     signal.signal(signal.SIGALRM, previous)
+
+
+def _importing_a_library(frame: types.FrameType | None) -> bool:
+  """Whether this frame works for the import of an installed library; configs/userfile.py tells why."""
+  library = False
+  while frame is not None:
+    name = frame.f_code.co_filename
+    if library and name.startswith("<frozen importlib"):
+      return True
+    library = library or "site-packages" in name
+    frame = frame.f_back
+  return False

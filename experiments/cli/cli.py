@@ -96,9 +96,12 @@ def parser() -> flags.Parser:
   sub.add_argument("name", nargs="?", metavar="NAME", help="a file of experiments/bench, or all")
   _bench(sub)
   add("doctor", "check this machine: versions, devices, data, cache, disk")
-  sub = add("new", "write the first file of a new mechanism, position, task or claim")
-  sub.add_argument("what", choices=("mechanism", "position", "task", "claim"), metavar="what")
+  sub = add("new", "write the first file of a new mechanism, position, task, card or claim")
+  sub.add_argument("what", choices=("mechanism", "position", "task", "card", "claim"), metavar="what")
   sub.add_argument("name", metavar="NAME")
+  sub.add_argument("--here", action="store_true", help="into the current folder, not into this repository")
+  sub = add("test", "try what every mechanism, position, cell or task keeps to on a class of yours")
+  sub.add_argument("kind", metavar="path/mine.py:Mine", help="a file and the class in it")
   return top
 
 

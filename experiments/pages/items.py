@@ -76,16 +76,21 @@ def kind(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def task(item: dict[str, Any]) -> dict[str, Any]:
-  """One task as `list tasks` shows it; floor and ceiling are those of its default options."""
-  from model.build import make
+  """One task as `list tasks` shows it; floor and ceiling are those of its default options.
 
-  built = make("tasks", {"kind": item["kind"]}, package="train")
+  One that needs an option of the user's, such as a file, is not built: its bounds are those of its class, or None.
+  """
+  from model.build import make, resolve
+
+  ready = all("default" in option for option in item["options"].values())
+  kind = item["kind"]
+  built = make("tasks", {"kind": kind}, package="train") if ready else resolve("tasks", kind, package="train")
   return {
-    "kind": item["kind"],
+    "kind": kind,
     "file": item["file"],
     "summary": item["summary"].splitlines()[0] if item["summary"] else "",
-    "floor": built.floor,
-    "ceiling": built.ceiling,
+    "floor": getattr(built, "floor", None),
+    "ceiling": getattr(built, "ceiling", None),
     "exact_entropy": built.exact_entropy,
     "needs": list(built.needs),
     "options": item["options"],

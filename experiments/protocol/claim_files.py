@@ -4,6 +4,7 @@
 """
 
 import ast
+import dataclasses
 import math
 import re
 import reprlib
@@ -59,6 +60,7 @@ def load(name: str) -> list[Claim]:
   claims = getattr(module, "CLAIMS", None)
   if not isinstance(claims, tuple | list) or not claims or not all(isinstance(claim, Claim) for claim in claims):
     raise Refused(f"{name} has no CLAIMS, a tuple of Claim; `assay new claim NAME` writes an example")
+  claims = [_at_home(claim, path.parent) for claim in claims]
   ids = [claim.id for claim in claims]
   for claim in claims:
     _examine(claim, name, ids)
@@ -76,6 +78,24 @@ def _executed(path: Path, name: str):
     return userfile.run(path, f"user_claims_{zlib.crc32(str(path).encode()):08x}", name)
   except ConfigRefused as refusal:
     raise Refused(f"{refusal}{_moved(str(refusal))}") from None
+
+
+def _at_home(claim: Claim, folder: Path) -> Claim:
+  """The claim whose study names files by their absolute paths: from the current folder, else from the claim's own."""
+  if not isinstance(claim.experiment, Trial) or not isinstance(claim.experiment.study, Study):
+    return claim
+  study, found = claim.experiment.study, {}
+  if isinstance(study.card, str) and study.card.endswith((".py", ".json")):
+    found["card"] = str(slots.existing(study.card) or slots.existing(folder / study.card) or study.card)
+  try:
+    for field in ("arms", "tiers"):
+      given = getattr(study, field)
+      found[field] = {name: override.at_home(overrides, folder) for name, overrides in given.items()}
+  except (AttributeError, ConfigRefused):
+    return claim  # no such file, or no overrides: told when the study is examined
+  return dataclasses.replace(
+    claim, experiment=dataclasses.replace(claim.experiment, study=dataclasses.replace(study, **found))
+  )
 
 
 def _moved(text: str) -> str:

@@ -14,8 +14,9 @@ from model import build
 from model.initial import realize
 from model.position.scheme import Position
 from model.see import See, Where, causal
+from tests import contract
 
-KINDS = build.kinds("attention")
+KINDS = contract.kinds("attention")
 SUPPORTS = {kind: build.resolve("attention", kind).supports for kind in KINDS}
 FOLDER = Path(model.attention.__file__).parent
 B, T, D = 2, 16, 8  # of the packed case

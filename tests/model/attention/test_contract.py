@@ -14,6 +14,7 @@ from model.attention.mechanism import Mechanism
 from model.errors import Refused
 from model.kernels.softmax import merge
 from model.see import See, Where, causal, everything, rows, window
+from tests.contract import contract
 from tests.model import oracle
 from tests.model.attention import cases
 
@@ -81,6 +82,7 @@ def test_equals_the_oracle(kind, case, seed):
   close(got.lse, lse)
 
 
+@contract
 @each_path
 def test_gradients_agree_with_finite_differences(kind, block):
   made, qkv = made_for(kind)
@@ -98,6 +100,7 @@ def test_gradients_agree_with_finite_differences(kind, block):
       assert slope == pytest.approx((grads[i] * step[i]).sum(), rel=1e-5, abs=1e-12)
 
 
+@contract
 @each_path
 def test_no_gradient_reaches_the_future(kind, block):
   (made, qkv), see = made_for(kind), cases.self_see(cases.whole())
@@ -106,14 +109,24 @@ def test_no_gradient_reaches_the_future(kind, block):
     target = np.zeros(qkv[0].shape)
     target[:, t] = cases.qkv(*cases.usual(kind), seed=1)[0][:, t]
     by_q, by_k, by_v = cases.solve(made, qkv, see, target, block).grads
-    assert (by_k[:, t + 1 :] == 0.0).all()
-    assert (by_v[:, t + 1 :] == 0.0).all()
-    assert (np.delete(by_q, t, 1) == 0.0).all()
+    assert (by_k[:, t + 1 :] == 0.0).all(), f"the output at token {t} depends on keys after it"
+    assert (by_v[:, t + 1 :] == 0.0).all(), f"the output at token {t} depends on values after it"
+    assert (np.delete(by_q, t, 1) == 0.0).all(), f"the output at token {t} depends on queries of other tokens"
     reached[t] = np.abs(by_v).max((0, 2, 3)) > 0.0
   assert reached.diagonal(-1).all() or cases.SUPPORTS[kind].tied  # hashing may miss a neighbor
   assert np.array_equal(reached, np.tril(np.ones((16, 16), bool))) or not cases.SUPPORTS[kind].cross
 
 
+@contract
+@each_path
+def test_a_row_depends_on_no_other_row_of_its_batch(kind, block):
+  (made, qkv), see = made_for(kind), cases.self_see(cases.packed())
+  changed = [np.concatenate([a[:1], 1 - 2 * a[1:]]) for a in qkv]
+  one, other = (cases.run(made, given, see, block=block)[0][0] for given in (qkv, changed))
+  assert np.abs(one - other).max() < 1e-6, "the output of row 0 changes when only row 1 of the batch does"
+
+
+@contract
 @each_grouping
 def test_packed_rows_equal_rows_alone(kind, grouping):
   kv_heads, groups = cases.GROUPINGS[grouping]
@@ -129,6 +142,7 @@ def test_packed_rows_equal_rows_alone(kind, grouping):
       assert (lse[0, ..., 13:] == -np.inf).all()
 
 
+@contract
 @pytest.mark.parametrize(
   ("kind", "grouping"), [(kind, name) for kind in cases.able(state=False) for name in cases.groupings(kind)]
 )
@@ -147,6 +161,7 @@ def test_a_rotated_ring_cache_with_an_empty_slot_equals_the_whole(kind, grouping
     close(last, whole[1:, 15:])
 
 
+@contract
 @pytest.mark.parametrize("kind", cases.able(state=True))
 def test_token_by_token_with_a_state_of_constant_size_equals_the_whole(kind):
   (made, (q, k, v)), where = made_for(kind), cases.packed()
@@ -162,6 +177,7 @@ def test_token_by_token_with_a_state_of_constant_size_equals_the_whole(kind):
     close(np.concatenate(parts, 1), whole, atol=1e-5)
 
 
+@contract
 @pytest.mark.parametrize(
   ("kind", "grouping"), [(kind, name) for kind in cases.able(blockwise=True) for name in cases.groupings(kind)]
 )
@@ -180,6 +196,7 @@ def test_blockwise_equals_dense(kind, grouping):
         close(cases.run(made, qkv, see, scheme, block=block)[0], dense[0])
 
 
+@contract
 @pytest.mark.parametrize("kind", cases.able(blockwise=True))
 def test_blockwise_gradients_equal_dense_gradients(kind):
   (made, qkv), see = made_for(kind), cases.self_see(cases.packed())
@@ -188,6 +205,7 @@ def test_blockwise_gradients_equal_dense_gradients(kind):
     close(blockwise, dense, atol=2e-5)
 
 
+@contract
 @pytest.mark.parametrize(
   ("kind", "block"), [(kind, block) for kind in cases.able(cross=True) for block in cases.paths(kind)]
 )
@@ -211,6 +229,7 @@ def test_a_query_that_sees_nothing_gives_zero_and_no_gradient(kind, block):
     assert all(np.isfinite(g).all() and (g != 0).any() for g in rest.grads)
 
 
+@contract
 @pytest.mark.parametrize("kind", cases.able(cross=True))
 def test_the_order_of_keys_does_not_matter_and_that_of_queries_is_kept(kind):
   (made, (q, k, v)), where = made_for(kind), cases.whole()
@@ -225,6 +244,7 @@ def test_the_order_of_keys_does_not_matter_and_that_of_queries_is_kept(kind):
   close(queries.out, plain.out[:, order])
 
 
+@contract
 @pytest.mark.parametrize("kind", cases.able(weights="distribution"))
 def test_weights_are_a_distribution_and_the_output_a_mean(kind):
   (made, (q, k, v)), see = made_for(kind), cases.self_see(cases.packed())
@@ -235,6 +255,7 @@ def test_weights_are_a_distribution_and_the_output_a_mean(kind):
   close(cases.solve(made, (q, k, np.full_like(v, 3.0)), see).out[1], 3.0)
 
 
+@contract
 @pytest.mark.parametrize("kind", [kind for kind in cases.KINDS if cases.SUPPORTS[kind].weights != "none"])
 def test_weights_are_zero_where_nothing_is_seen(kind):
   (made, qkv), see = made_for(kind), cases.self_see(cases.packed())
@@ -243,6 +264,7 @@ def test_weights_are_zero_where_nothing_is_seen(kind):
   assert (weights_BKGTS != 0).any()
 
 
+@contract
 @pytest.mark.parametrize("kind", cases.able(merges=True, cross=True))
 def test_parts_of_the_keys_merge_to_the_whole(kind):
   (made, (q, k, v)), where = made_for(kind), cases.packed()
@@ -254,12 +276,14 @@ def test_parts_of_the_keys_merge_to_the_whole(kind):
   close(lse, whole.lse)
 
 
+@contract
 @each_kind
 def test_a_log_sum_exp_comes_with_the_promise_to_merge(kind):
   made, qkv = made_for(kind)
   assert (cases.run(made, qkv, cases.self_see(cases.packed()))[1] is not None) == made.supports.merges
 
 
+@contract
 @each_kind
 def test_members_equal_members_alone(kind):
   qkv, see, heads = cases.given(kind, *cases.usual(kind)), cases.self_see(cases.packed()), 4
@@ -276,6 +300,7 @@ def test_members_equal_members_alone(kind):
     np.testing.assert_allclose(together[2], alone[0], rtol=1e-5, atol=1e-6)
 
 
+@contract
 @each_path
 def test_bfloat16_stays_finite_and_near(kind, block):
   (made, qkv), see = made_for(kind), cases.self_see(cases.packed())
@@ -289,6 +314,7 @@ def test_bfloat16_stays_finite_and_near(kind, block):
   assert all(g.dtype == jnp.bfloat16 and np.isfinite(g.astype(np.float32)).all() for g in solved.grads)
 
 
+@contract
 @each_path
 def test_huge_scores_do_not_overflow(kind, block):
   made, (q, k, v) = made_for(kind)
@@ -297,6 +323,7 @@ def test_huge_scores_do_not_overflow(kind, block):
   assert all(np.isfinite(g).all() for g in solved.grads)
 
 
+@contract
 @each_kind
 def test_position_terms_act_where_supported_and_are_refused_elsewhere(kind):
   (made, qkv), see = made_for(kind), cases.self_see(cases.packed())
@@ -310,6 +337,7 @@ def test_position_terms_act_where_supported_and_are_refused_elsewhere(kind):
       assert "\n" not in str(caught.value)
 
 
+@contract
 @each_kind
 def test_rules_are_admitted_or_refused_as_promised(kind):
   made, _ = made_for(kind)
@@ -321,6 +349,7 @@ def test_rules_are_admitted_or_refused_as_promised(kind):
         made.admit(rule=rule)
 
 
+@contract
 @each_kind
 def test_unknown_options_and_impossible_blocks_are_refused(kind):
   with pytest.raises(Refused, match="no_such_option"):

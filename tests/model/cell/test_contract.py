@@ -1,6 +1,7 @@
 """The contract of every cell on disk: its paper's loop, segments, padding, carries, directions, gradients."""
 
 import functools
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +16,11 @@ from model import build
 from model.cell.cell import Carry, Cell, keeping
 from model.errors import Refused
 from model.see import Where, rows
+from tests.contract import contract, kinds
 from tests.model import oracle_recurrent as oracle
 from tests.model import tiny
 
-KINDS = build.kinds("cell")
+KINDS = kinds("cell")
 B, T, M, H = 2, 8, 3, 4
 OPTIONS = {"tanh": {}, "lstm": {"forget_bias": 0.5}, "gru": {"chrono": 6}, "scan": {"chrono": 9}}
 GIVEN = {  # (gate, constants of its units) as the papers have them
@@ -42,7 +44,7 @@ class Solved(NamedTuple):
 
 @functools.cache
 def cell(kind):
-  return tiny.realize(lambda: build.make("cell", {"kind": kind, **OPTIONS[kind]}, width=M, hidden=H))
+  return tiny.realize(lambda: build.make("cell", {"kind": kind, **OPTIONS.get(kind, {})}, width=M, hidden=H))
 
 
 def drawn(kind, seed=0):
@@ -128,6 +130,16 @@ def test_equals_the_oracle_to_the_last_digit(kind):
     check_oracle(kind, wide(drawn(kind)), SEGMENTS, 1e-12)
 
 
+@contract
+@each_kind
+def test_a_row_depends_on_no_other_row_of_its_batch(kind):
+  row = nothing(kind)
+  changed = (np.concatenate([row[0][:1], 1 - 2 * row[0][1:]]), *row[1:])
+  one, other = (solve(cell(kind), given).h_BTH[0] for given in (row, changed))
+  assert np.abs(one - other).max() < 1e-6, "the output of row 0 changes when only row 1 of the batch does"
+
+
+@contract
 @each_kind
 def test_packed_rows_equal_rows_alone(kind):
   row = nothing(kind)
@@ -142,6 +154,7 @@ def test_packed_rows_equal_rows_alone(kind):
   assert (packed.back_BTH[SEGMENTS == 0] == 0).all()
 
 
+@contract
 @each_kind
 def test_from_the_end_is_the_mirror_image(kind):
   x_BTM, *rest = nothing(kind)
@@ -149,6 +162,7 @@ def test_from_the_end_is_the_mirror_image(kind):
   close(solve(cell(kind), (x_BTM, *rest)).back_BTH[:, ::-1], mirrored.h_BTH, atol=1e-6)
 
 
+@contract
 @each_kind
 def test_token_by_token_equals_the_whole(kind):
   """Through the carry; what is not there yet is padding, so that one program serves."""
@@ -161,15 +175,19 @@ def test_token_by_token_equals_the_whole(kind):
   assert {leaf.shape[0] for leaf in jax.tree.leaves(now)} == {B}
 
 
+@contract
 @each_kind
 def test_who_depends_on_whom(kind):
   row, same = nothing(kind), (SEGMENTS[:, :, None] == SEGMENTS[:, None]) & (SEGMENTS[:, :, None] > 0)
   rest = solve(cell(kind), row, target=0 * TARGET).grads[1]  # of the last state
   for t in range(T):
     found = solve(cell(kind), row, target=TARGET * (np.arange(T) == t)[:, None])
-    np.testing.assert_array_equal(np.abs(found.grads[1] - rest).max(-1) > 1e-9, same[:, t] & (np.arange(T) <= t))
+    reached_BT = np.abs(found.grads[1] - rest).max(-1) > 1e-9
+    assert not reached_BT[:, t + 1 :].any(), f"the output at token {t} depends on tokens after it"
+    np.testing.assert_array_equal(reached_BT, same[:, t] & (np.arange(T) <= t))
 
 
+@contract
 @each_kind
 def test_nothing_is_dead(kind):
   """Every parameter, input, state before and state in which a segment starts gets a gradient."""
@@ -200,6 +218,7 @@ def test_gradients_of_the_own_backward_pass_agree_with_finite_differences():
   close(by_params, solve(made, drawn("lstm"), slow=True).grads[0], atol=5e-6)
 
 
+@contract
 @each_kind
 def test_bfloat16_stays_near_and_keeps_gradients_wide(kind):
   row = nothing(kind)
@@ -207,7 +226,9 @@ def test_bfloat16_stays_near_and_keeps_gradients_wide(kind):
   found, full = solve(cell(kind), low), solve(cell(kind), row)
   assert found.h_BTH.dtype == jnp.bfloat16
   for name, a in found.after.state.items():
-    assert a.dtype == (jnp.bfloat16 if name == "h" and kind != "scan" else jnp.float32)  # sums are kept wide
+    assert a.dtype == cell(kind).rest(1, jnp.bfloat16)[name].dtype, f"the state {name} changes its type on the way"
+    if kind in OPTIONS:
+      assert a.dtype == (jnp.bfloat16 if name == "h" and kind != "scan" else jnp.float32)  # sums are kept wide
   close(found.h_BTH.astype(np.float32), full.h_BTH, atol=0.03)
   for one, other in zip(jax.tree.leaves(found.grads[0]), jax.tree.leaves(full.grads[0]), strict=True):
     assert one.dtype == np.float32
@@ -233,11 +254,12 @@ def test_rows_without_padding_may_be_static():
   close(jax.jit(lambda x: cell("tanh").run(x, rows(T))[0])(x_BTM), whole, atol=1e-6)
 
 
+@contract
 @each_kind
 def test_what_a_cell_does_not_have_is_refused(kind):
-  with pytest.raises(Refused, match=f"cell {kind} has no option 'depth'"):
-    build.make("cell", {"kind": kind, "depth": 2}, width=M, hidden=H)
-  if kind != "tanh":
+  with pytest.raises(Refused, match=re.escape(f"cell {kind} has no option 'no_such_option'")):
+    build.make("cell", {"kind": kind, "no_such_option": 2}, width=M, hidden=H)
+  if kind in ("lstm", "gru", "scan"):
     for chrono in (-3, 1):
       with pytest.raises(Refused, match=f"chrono={chrono}.*2 or more"):
         build.make("cell", {"kind": kind, "chrono": chrono}, width=M, hidden=H)

@@ -8,7 +8,6 @@ import pytest
 from model import build
 from model.errors import Refused
 from model.initial import realize
-from model.position.scheme import Position
 from model.see import Where, rows
 from tests.model import oracle
 
@@ -31,19 +30,6 @@ def test_none_is_the_identity_everywhere():
 @pytest.mark.parametrize("kind", ["sinusoidal", "learned"])
 def test_absolute_schemes_act_on_the_input_only(kind):
   assert [hook for hook in HOOKS if scheme(kind).acts(hook)] == ["embed"]
-
-
-@pytest.mark.parametrize("kind", build.kinds("position"))
-def test_every_kind_is_a_position_and_keeps_shape_and_dtype(kind):
-  made = scheme(kind)
-  assert isinstance(made, Position)
-  for dtype in (np.float32, jnp.bfloat16):
-    y = jax.eval_shape(made.embed, jax.ShapeDtypeStruct((2, 5, 8), dtype), rows(5))
-    assert (y.shape, y.dtype) == ((2, 5, 8), dtype)
-    y = jax.eval_shape(made.rotate, jax.ShapeDtypeStruct((2, 5, 3, 4), dtype), rows(5))
-    assert (y.shape, y.dtype) == ((2, 5, 3, 4), dtype)
-  with pytest.raises(Refused, match="no_such_option"):
-    scheme(kind, no_such_option=1)
 
 
 @pytest.mark.parametrize("width", [8, 7])

