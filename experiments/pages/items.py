@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from experiments.protocol import glossary
 from experiments.protocol.claim import All, Bound, Claim, Contrast, Equivalent, Moderated, Test, Trial
 
 
@@ -9,6 +10,7 @@ def claim(one: Claim) -> dict[str, Any]:
   """One claim as `list claims` shows it."""
   experiment = one.experiment
   test = experiment.test if experiment else None
+  metric = experiment.study.metric if isinstance(experiment, Trial) else ""
   return {
     "id": one.id,
     "group": one.group,
@@ -26,6 +28,8 @@ def claim(one: Claim) -> dict[str, Any]:
     "contradicts": list(one.contradicts),
     "literature": [entry._asdict() for entry in one.literature],
     "note": one.note,
+    "metric": metric or None,
+    "tested": glossary.tested(test, metric) if test else {},
   }
 
 

@@ -1,4 +1,7 @@
-"""`assay reproduce`: claims in, verdicts out; what is stored is not run again."""
+"""`assay reproduce`: claims in, verdicts out; what is stored is not run again.
+
+On a terminal each claim is told in one or two lines as soon as it is decided, elsewhere all of them at the end.
+"""
 
 import sys
 import time
@@ -10,7 +13,7 @@ from experiments.protocol import catalog
 
 
 def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
-  """Runs what the claims need at the tier, writes ledger.jsonl and report.html, prints the verdict table."""
+  """Runs what the claims need at the tier, writes ledger.jsonl and report.html, prints lines on each claim."""
   started = time.monotonic()
   claims = catalog.select(space.claims)
   if space.dry_run:
@@ -27,7 +30,8 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   options = Options(jobs=space.jobs, profile=space.profile, keep_stale=space.keep_stale)
   with opened(root, {"command": "reproduce", "for": "claims"}) as store, Progress("reproduce") as progress:
     with Runner(store, options, progress) as runner:
-      found = reproduce.run(claims, space.tier, runner)
+      tell = None if space.json or not sys.stdout.isatty() else _teller(progress)
+      found = reproduce.run(claims, space.tier, runner, tell)
     held, faults = ledger.salvage(root / "ledger.jsonl")
     if faults:
       lost = {f"ledger.jsonl:{line}": damage for line, damage in faults.items()}
@@ -53,13 +57,30 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
     "seconds": round(time.monotonic() - started, 1),
   }
   if not space.json:
-    from experiments.pages import page
-
-    outcome.show(page.table(rows))
+    _print(rows, claims, told=tell is not None)
   print(f"{document['seconds']:.0f} s; report: {report}", file=sys.stderr)
   asked = {text for text in space.claims if "-" in text}
   unanswered = [row["id"] for row in rows if row["verdict"] == "untested" and row["id"] in asked]
   return document, 3 if runner.counts["failed"] or unanswered else 0
+
+
+def _teller(progress):
+  """Tells a claim and what was decided of it on the terminal."""
+  from experiments.pages import items, page
+
+  def tell(claim, decided) -> None:
+    progress.say(page.styled({"id": claim.id, **decided}, items.claim(claim)))
+
+  return tell
+
+
+def _print(rows, claims, *, told: bool) -> None:
+  """The lines of all claims, or, where a terminal has them already, what they come to; many untested are counted."""
+  from experiments.pages import items, page
+
+  for row in page.worth_telling(rows, told=told):
+    print("\n".join(page.lines(row, items.claim(next(claim for claim in claims if claim.id == row["id"])))))
+  print(page.summary(rows))
 
 
 def _plan(claims, tier: str, quiet: bool) -> tuple[dict[str, Any], int]:
