@@ -25,6 +25,16 @@ RULES = {
   "T": "Student's t of differences paired by seed, as there are too few for the exact test",
   "TOST": "equivalence: the whole interval inside the margin, a known difference outside it in the same run",
 }
+WHAT = {
+  "attention": "a mechanism of attention",
+  "position": "a position scheme",
+  "feedforward": "a feed-forward layer",
+  "cell": "a recurrent cell",
+  "tasks": "a task",
+  "model": "a model",
+  "probe": "a probe",
+  "measure": "a measure",
+}
 WIDTH = 88
 UNTESTED = 12  # rows without a verdict that the terminal still lists one by one
 HEADLINES = 12  # rows that the README shows unless it names its own
@@ -160,6 +170,20 @@ def explain(claim: Mapping, *rows: Mapping | None, level: float | None = None) -
     lines += ["", *_found(row, claim)]
   lines += [] if found else ["", "No verdict yet."]
   return "\n".join(lines) + "\n"
+
+
+def about(item: Mapping) -> str:
+  """`assay explain KIND`: what a mechanism, a position scheme, a task, a model, a probe or a measure is."""
+  lines = [f"{item.get('kind') or item.get('name')}: {WHAT.get(item['what'], item['what'])} ({item['file']})", ""]
+  lines += [f"  {line}".rstrip() for line in str(item.get("definition") or "").splitlines()]
+  plain = {key: item.get(key) for key in ("paper", "formula", "cost_time", "cost_memory", "label", "unit", "better")}
+  fields = [line for key, text in plain.items() if text for line in _field(key.replace("_", " "), str(text))]
+  for name, option in (item.get("options") or {}).items():
+    fields += _field("option", f"{name}={option['default']} ({option['type']})")
+  for name, value in (item.get("supports") or {}).items():
+    fields += _field("supports", f"{name}: {value}")
+  fields += [line for name in item.get("measures") or () for line in _field("measure", name)]
+  return "\n".join([*lines, *([""] if fields else []), *fields]) + "\n"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.record import stamp
+from experiments.run import estimate
 from experiments.run.cohorts import Pack, packs
 from experiments.run.progress import Progress
 from experiments.run.signals import Interrupted, caught
@@ -286,6 +287,8 @@ class Runner:
       self._next(worker)
     elif kind in ("done", "failed"):
       request = worker.request or {}
+      if kind == "done" and "code" in request:
+        estimate.remember(request["cohort"], request["code"][0])
       self.progress.done(tuple(event["keys"]), request)
       if kind == "failed" and worker.request:
         self._crashed(worker.request, event["cause"])

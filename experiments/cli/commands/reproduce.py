@@ -11,13 +11,15 @@ from typing import Any
 from experiments.cli import flags
 from experiments.protocol import catalog
 
+BASIS = "what trials of a study took when the ledger's row was made, else the FLOPs of its models"
+
 
 def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   """Runs what the claims need at the tier, writes ledger.jsonl and report.html, prints lines on each claim."""
   started = time.monotonic()
   claims = catalog.select(space.claims)
   if space.dry_run:
-    return _plan(claims, space.tier, quiet=space.json)
+    return _plan(space, claims)
   from experiments.ledger import ledger
   from experiments.pages import outcome
   from experiments.protocol import reproduce
@@ -83,11 +85,29 @@ def _print(rows, claims, *, told: bool) -> None:
   print(page.summary(rows))
 
 
-def _plan(claims, tier: str, quiet: bool) -> tuple[dict[str, Any], int]:
-  """What would run: rows by tier, and trials by study."""
-  from experiments.protocol import reproduce
+def _plan(space, claims) -> tuple[dict[str, Any], int]:
+  """What would run, after the same examination as before a run: checks, benches and studies, and the time they take."""
+  from experiments.pages import numbers
+  from experiments.protocol import ahead, reproduce
+  from experiments.run import estimate
+  from train import compute
 
-  items = reproduce.planned(claims, tier)
-  for item in () if quiet else items:
-    print(f"{item['name']}: {item['trials']} trials, {item['steps']} steps at tier {item['tier']}")
-  return {"schema": 1, "items": items}, 0
+  reproduce.examined(claims, space.tier)
+  items = ahead.items(claims, space.tier, flags.workdir(space.workdir, "reproduce", "claims"))
+  waiting = any(item["missing"] for item in items)
+  total = ahead.seconds(items, space.jobs or compute.cores(), estimate.slowness() if waiting else 1.0)
+  if not space.json:
+    for item in items:
+      print(_planned(item))
+    print(f"{len(items)} checks, benches and studies: about {numbers.duration(total)} for the first look at each")
+    print(f"based on: {BASIS}; {estimate.BASIS}")
+  return {"schema": 1, "items": items, "seconds": round(total, 1), "based_on": f"{BASIS}; {estimate.BASIS}"}, 0
+
+
+def _planned(item: dict[str, Any]) -> str:
+  if not item["trials"]:
+    return f"{item['name']}: {'to run' if item['missing'] else 'stored'}, tier {item['tier']}"
+  return (
+    f"{item['name']}: {item['trials']} trials, {item['missing']} to run, {item['steps']} steps in {item['cohorts']}"
+    f" compiled programs, tier {item['tier']}"
+  )
