@@ -64,8 +64,9 @@ def study_plot(done: Finished, store: Store, readers: Sequence[str] = ()) -> Stu
   places = arms.placed(plan, settings)
   trained = [arm for arm in done.arms.values() if any(result["status"] != "failed" for result in arm.results)]
   bounds = chance(trained[0].config) if trained and plan.metric in ("accuracy", "auc") else {}
-  scale = scales.scale(next(iter(done.arms.values())).config, plan.metric)
-  beside = glossary.BESIDE.get(plan.metric, "")
+  config = next(iter(done.arms.values())).config
+  scale, beside = scales.scale(config, plan.metric), glossary.BESIDE.get(plan.metric, "")
+  scale_beside = scales.scale(config, beside)
   return StudyPlot(
     name=f"{plan.name} ({done.tier})",
     title=plan.name.replace("-", " "),
@@ -78,6 +79,7 @@ def study_plot(done: Finished, store: Store, readers: Sequence[str] = ()) -> Stu
     within=(scale.low, scale.high),
     curves_within=(0.0, 1.0 if plan.better == "max" else math.inf),  # of accuracy, or of a loss
     beside_label=glossary.label(beside) if beside else "",
+    beside_within=(scale_beside.low, scale_beside.high),
     curve_label="accuracy" if plan.better == "max" else "cross-entropy in nats",
   )
 

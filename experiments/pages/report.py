@@ -46,6 +46,7 @@ class StudyPlot:
   within: tuple[float, float] = (-math.inf, math.inf)  # the range of the metric, which no interval leaves
   curves_within: tuple[float, float] = (-math.inf, math.inf)
   beside_label: str = ""  # of `ArmData.beside`
+  beside_within: tuple[float, float] = (-math.inf, math.inf)
   curve_label: str = ""  # of the learning curves
 
 

@@ -128,7 +128,7 @@ def study(given: StudyPlot, prefix: str, best: Mapping) -> dict:
       }
       for panel in panels
     ],
-    "arms": [_arm(arm, given.within) for arm in given.arms],
+    "arms": [_arm(arm, given) for arm in given.arms],
     "settings": [(arm.name, _settings(arm)) for arm in given.arms if arm.settings],
     "measured": numbers.capital(given.y_label or "mean"),
     "beside": numbers.capital(given.beside_label),
@@ -139,13 +139,13 @@ def study(given: StudyPlot, prefix: str, best: Mapping) -> dict:
   }
 
 
-def _arm(arm: ArmData, within: tuple[float, float]) -> dict:
+def _arm(arm: ArmData, study: StudyPlot) -> dict:
   return {
     "arm": arm,
     "n": len(figures.finite(arm.values)),
     "of": len(arm.values),
-    "mean": _mean(arm.values, within),
-    "beside": _mean(arm.beside, figures.LINE),
+    "mean": _mean(arm.values, study.within),
+    "beside": _mean(arm.beside, study.beside_within),
     "lr": numbers.short(arm.chosen_lr),
     "pace": numbers.quantity(arm.cost.get("step_seconds"), "s"),
   }

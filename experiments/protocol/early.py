@@ -43,7 +43,7 @@ class Watching:
   def _ended(self, results: Mapping[str, Result]) -> None:
     self.results |= results
     for index, keys in list(self.waiting.items()):
-      keys -= results.keys()
+      keys.difference_update(results)
       if not keys:
         self._try(index)
 
