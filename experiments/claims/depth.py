@@ -4,7 +4,7 @@ Recall of one value per query, rows of eight tokens. One layer solves the task, 
 layers both wirings learned it within the budget on tuning seeds: there speed is compared and not success.
 """
 
-from experiments.protocol.claim import Study
+from experiments.protocol.claim import At, Study
 
 BUDGET, SHORT = 320, 160  # steps, of the stacks and of the study of warm-up
 _SMALL = {
@@ -53,6 +53,15 @@ DEPTH = Study(
   grid=GRID,
   window=WINDOW,
   x="layers",
+  at={
+    "pre, 6": At(DEEP, "pre"),
+    "pre, 6, no residual": At(DEEP, "pre, no residual"),
+    "post, 6": At(DEEP, "post"),
+    "none, 6": At(DEEP, "none"),
+    "none, 6, scaled": At(DEEP, "none, scaled"),
+    "pre, 2": At(2, "pre"),
+    "pre, 2, no residual": At(2, "pre, no residual"),
+  },
 )
 
 # On tuning seeds, at two layers and without warm-up, both placements train at the first of these rates, the norm before

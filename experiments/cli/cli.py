@@ -17,7 +17,7 @@ from model.errors import Refused
 
 PROG = "assay"
 TIERS = ("exact", "quick", "small", "long", "gpu")
-LISTS = ("claims", "mechanisms", "positions", "tasks", "configs")
+LISTS = ("claims", "mechanisms", "positions", "tasks", "configs", "models", "probes", "measures")
 
 
 def parser() -> flags.Parser:
@@ -42,7 +42,7 @@ def parser() -> flags.Parser:
       )
     return sub
 
-  sub = add("list", "list claims, mechanisms, positions, tasks or configs")
+  sub = add("list", "list claims, mechanisms, positions, tasks, configs, models, probes or measures")
   sub.add_argument("what", choices=LISTS, metavar="what")
   sub = add("train", "train one model and keep it", config=True, workdir=True, jobs=True)
   sub = add("eval", "evaluate a trained model again, from its checkpoint")
@@ -90,8 +90,8 @@ def parser() -> flags.Parser:
   sub = add("check", "verify every file of a workdir: what is damaged, missing, foreign or left over")
   sub.add_argument("workdir")
   sub.add_argument("--repair", action="store_true", help="move what is damaged aside, so that it runs again")
-  sub = add("explain", "what a claim says, how it is tested and what came out")
-  sub.add_argument("id", metavar="ID")
+  sub = add("explain", "what a claim says, how it is tested and what came out; or what a kind, a probe, a measure is")
+  sub.add_argument("id", metavar="ID|GROUP|my_claim.py|KIND")
   sub = add("bench", "measure time and memory side by side, each in fresh processes", workdir=True)
   sub.add_argument("name", nargs="?", metavar="NAME", help="a file of experiments/bench, or all")
   _bench(sub)

@@ -1,12 +1,14 @@
 """One self-contained offline HTML page from a `Report`: no script, no font, no picture from elsewhere.
 
+The tables can be downloaded as CSV: each link holds its file.
+
 Every text passes jinja2's autoescape; the same report gives the same bytes.
 """
 
 import functools
 from pathlib import Path
 
-from experiments.pages import methods, numbers, verdicts, views
+from experiments.pages import methods, numbers, tables, verdicts, views
 from experiments.pages.report import Report
 
 OPEN_STUDIES = 6  # beyond, studies are folded
@@ -36,6 +38,12 @@ def html(report: Report) -> str:
       tuned=any(arm.tuning for study in report.studies for arm in study.arms),
       outcomes=sorted(report.outcomes, key=lambda o: (o.study, o.arm, o.lr or 0.0, o.seed)),
       lost_arms=views.lost(judged),
+      csv={
+        "tests": tables.tests(rows, items),
+        "arms": tables.row_arms(rows, items),
+        "outcomes": tables.outcomes(report.outcomes),
+        "comparisons": tables.comparisons(report.comparisons),
+      },
       untested=views.untested(report, items, {row["id"] for row in judged}),
     )
   )
@@ -55,4 +63,5 @@ def environment(escape: bool = True):
   )
   made.filters["num"] = lambda x: numbers.pretty(numbers.short(x))
   made.filters["plain"] = numbers.plain
+  made.filters["capital"] = numbers.capital
   return made

@@ -84,12 +84,11 @@ def _by_x(study: StudyPlot, prefix: str) -> Panel:
       marks.line(ax, middles, style)
     shown = swept[:: math.ceil(len(swept) / 8)]
     ax.set_xticks([place(x) for x in shown], [numbers.number(x) for x in shown])
-    ax.set_xlabel(marks.cut(study.x_label, 44))
+    ax.set_xlabel(marks.cut(f"{study.x_label} (log scale)" if place(2.0) == 1.0 else study.x_label, 44))
 
   legend = [(style.swatch, group) for group, style in zip(groups, styles, strict=True) if len(groups) > 1]
-  return Panel(
-    _what(study, f"by {study.x_label}"), marks.picture(paint, prefix, _spoken(study)), tuple(legend), _note(study)
-  )
+  drawn = marks.picture(paint, prefix, _spoken(study), y_label=study.y_label)
+  return Panel(_what(study, f"by {study.x_label}"), drawn, tuple(legend), _note(study))
 
 
 def _by_name(study: StudyPlot, prefix: str) -> Panel:
@@ -129,12 +128,12 @@ def _curves(study: StudyPlot, title: str, arms: list[ArmData], styles: list[Styl
       ax.fill_between(steps, low, high, color=style.color, alpha=0.16, lw=0)
       ax.plot(steps, middle, color=style.color, lw=1.8, ls=marks.DASHES[style.dash], solid_capstyle="round")
       ax.plot(steps[-1:], middle[-1:], color=style.color, marker=marks.MARKERS[style.marker], ms=5)
-    ax.set_xlabel("step")
+    ax.set_xlabel("training step")
 
   label = f"Learning curves of {len(arms)} arms; the last means are " + ", ".join(
     f"{arm.name}: {numbers.number(mean[-1][1])}" for arm, mean in zip(arms, means, strict=True) if mean
   )
-  drawn = marks.picture(paint, prefix, label)
+  drawn = marks.picture(paint, prefix, label, y_label=f"{study.curve_label}, validation" if study.curve_label else "")
   return Panel(_titled("Learning curves", title), drawn, _legend(study, arms, styles), "Bands: 95 %, Student's t.")
 
 
@@ -165,13 +164,14 @@ def _rates(study: StudyPlot, title: str, arms: list[ArmData], styles: list[Style
     shown = rates[:: math.ceil(len(rates) / 6)]
     ax.set_xticks([math.log10(lr) for lr in shown], [f"{lr:.3g}" for lr in shown])
     ax.margins(x=0.07, y=0.14)
-    ax.set_xlabel("learning rate")
+    ax.set_xlabel("learning rate (log scale)")
 
   chosen = [f"{arm.name}: {arm.chosen_lr:.3g}{' on the edge' if arm.edge else ''}" for arm in arms if arm.chosen_lr]
   note = "Ringed: the rate chosen on tuning seeds." if chosen else ""
   if any(arm.edge for arm in arms):
     note += " ▶: on the edge of its grid."
-  drawn = marks.picture(paint, prefix, "Learning rates tried; chosen: " + ", ".join(chosen))
+  said = "Learning rates tried; chosen: " + ", ".join(chosen)
+  drawn = marks.picture(paint, prefix, said, y_label=f"{study.y_label}, tuning seeds" if study.y_label else "")
   return Panel(_titled("Learning rates tried", title), drawn, _legend(study, arms, styles), note)
 
 

@@ -103,8 +103,11 @@ def forest(test: Mapping) -> str:
   return f'<svg class="forest" viewBox="0 0 140 18" aria-hidden="true">{"".join(lines)}</svg>'
 
 
-def picture(paint: Callable, prefix: str, label: str, height: float = SIZE[1]) -> str:
-  """The frame all pictures share; `paint(ax)` fills it. The SVG element as text, read out as `label`."""
+def picture(paint: Callable, prefix: str, label: str, height: float = SIZE[1], y_label: str = "") -> str:
+  """The frame all pictures share; `paint(ax)` fills it. The SVG element as text, read out as `label`.
+
+  `y_label` stands level above the vertical axis: it can be read on a phone and takes no width.
+  """
   import matplotlib
   from matplotlib.backends.backend_svg import FigureCanvasSVG
   from matplotlib.figure import Figure
@@ -138,15 +141,18 @@ def picture(paint: Callable, prefix: str, label: str, height: float = SIZE[1]) -
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.margins(x=0.05, y=0.08)
     paint(ax)
+    if y_label:
+      above = {"xycoords": ("figure points", "axes fraction"), "textcoords": "offset points"}
+      ax.annotate(cut(y_label, 54), (4, 1), (0, 9), ha="left", va="bottom", color=svg.MUTED, **above)
     for artist in itertools.chain(ax.lines, ax.collections, ax.patches, ax.texts):
       artist.set_clip_on(False)
-    _margins(figure, ax, height)
+    _margins(figure, ax, height, 28 if y_label else 10)
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
   return svg.tidy(text.getvalue(), prefix, numbers.plain(label))
 
 
-def _margins(figure, ax, height: float) -> None:
+def _margins(figure, ax, height: float, above: float) -> None:
   """Room for the longest label on the left; measured once, where matplotlib's own layout draws everything twice."""
   from matplotlib.font_manager import FontProperties
   from matplotlib.textpath import text_to_path
@@ -158,7 +164,7 @@ def _margins(figure, ax, height: float) -> None:
   widths = [text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] for text in labels]
   left, bottom = 10 + max(widths, default=0.0), 40
   width, tall = 72 * SIZE[0], 72 * height
-  figure.subplots_adjust(left=left / width, right=1 - 8 / width, top=1 - 10 / tall, bottom=bottom / tall)
+  figure.subplots_adjust(left=left / width, right=1 - 8 / width, top=1 - above / tall, bottom=bottom / tall)
 
 
 def seeds(ax, x: Sequence[float], y: Sequence[float], style: Style) -> None:

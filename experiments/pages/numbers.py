@@ -99,6 +99,11 @@ def quantity(x, unit: str = "") -> str:
   return f"{number(v)} {unit}".strip()
 
 
+def capital(text: str) -> str:
+  """The text with its first letter large."""
+  return text[:1].upper() + text[1:]
+
+
 def plain(text) -> str:
   """One printable line: control characters and line breaks become spaces."""
   return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import math
-import re
 import statistics
 import sys
 import time
@@ -12,27 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from experiments.ledger import ledger
-from experiments.pages import items, methods
+from experiments.pages import arms, items, methods
 from experiments.pages.report import ArmData, Comparison, Outcome, Report, StudyPlot
-from experiments.protocol import calibration, catalog, scales
-from experiments.protocol.claim import Claim, Trial
+from experiments.protocol import calibration, catalog, glossary, scales
+from experiments.protocol.claim import At, Claim, Study, Trial
 from experiments.protocol.study import Arm, Finished
 from experiments.record import atomic, stamp
 from experiments.run.cohorts import hash_of
 from experiments.run.store import Store, number
 from experiments.run.store import report as report_of
-
-LABELS = {
-  "auc": "mean accuracy over training",
-  "accuracy": "accuracy",
-  "loss": "cross-entropy (nats)",
-  "auc_loss": "mean cross-entropy over training (nats)",
-  "t90_restricted": "steps to 90 % accuracy",
-  "wer": "word error rate",
-  "per": "phoneme error rate",
-}
-VALUE = r"([0-9]+(?:\.[0-9]+)?)(?=[\s,]|$)"
-NUMBER = re.compile(rf"\s*(?:\S+=|(?<!\S)){VALUE}")
 
 
 def claims_report(found, claims: Sequence[Claim], store: Store, head: Mapping[str, Any]) -> Report:
@@ -73,21 +60,27 @@ def meta(command: str, backend: Mapping, seconds: float, **more) -> dict[str, An
 def study_plot(done: Finished, store: Store, readers: Sequence[str] = ()) -> StudyPlot:
   """A study's arms as the report draws them."""
   plan = done.study
-  places = placed(list(done.arms), plan.x)
+  settings = arms.differing({name: arm.config for name, arm in done.arms.items()}, tuned=bool(plan.tiers))
+  places = arms.placed(plan, settings)
   trained = [arm for arm in done.arms.values() if any(result["status"] != "failed" for result in arm.results)]
   bounds = chance(trained[0].config) if trained and plan.metric in ("accuracy", "auc") else {}
-  scale = scales.scale(next(iter(done.arms.values())).config, plan.metric)
+  config = next(iter(done.arms.values())).config
+  scale, beside = scales.scale(config, plan.metric), glossary.BESIDE.get(plan.metric, "")
+  scale_beside = scales.scale(config, beside)
   return StudyPlot(
     name=f"{plan.name} ({done.tier})",
     title=plan.name.replace("-", " "),
     x_label=plan.x,
-    y_label=LABELS.get(plan.metric, plan.metric),
+    y_label=glossary.label(plan.metric),
     floor=bounds.get("floor"),
     ceiling=bounds.get("ceiling"),
-    arms=[arm_data(arm, plan.metric, plan.better, store, places[name]) for name, arm in done.arms.items()],
+    arms=[arm_data(arm, plan, store, places[name], settings[name]) for name, arm in done.arms.items()],
     claims=list(readers),
     within=(scale.low, scale.high),
     curves_within=(0.0, 1.0 if plan.better == "max" else math.inf),  # of accuracy, or of a loss
+    beside_label=glossary.label(beside) if beside else "",
+    beside_within=(scale_beside.low, scale_beside.high),
+    curve_label="accuracy" if plan.better == "max" else "cross-entropy in nats",
   )
 
 
@@ -99,31 +92,17 @@ def chance(config: Mapping[str, Any]) -> dict[str, float]:
   return {"floor": task.floor, "ceiling": task.ceiling}
 
 
-def placed(names: Sequence[str], axis: str) -> dict[str, tuple[str, float | None]]:
-  """Group and x of every arm: "scaled 8, torch" is at 8 in "scaled, torch", "relations=4 heads=1" at 1 over heads.
-
-  x is the number given to the axis by name, else the first one. Where that tells no arms apart, none has an x.
-  """
-  named = re.compile(rf"\s*\b{re.escape(axis)}={VALUE}") if axis else NUMBER
-  found = {}
-  for name in names:
-    match = named.search(name) or NUMBER.search(name)
-    if not match:
-      return {name: (name, None) for name in names}
-    found[name] = ((name[: match.start()] + name[match.end() :]).strip(" ,"), float(match.group(1)))
-  telling = len({x for _, x in found.values()}) > 1 and len(set(found.values())) == len(names)
-  return found if telling else {name: (name, None) for name in names}
-
-
-def arm_data(arm: Arm, metric: str, better: str, store: Store, place: tuple[str, float | None]) -> ArmData:
-  """One arm as the report draws it; `place` is its group and x."""
-  group, x = place
-  column = "accuracy" if better == "max" else "loss"
+def arm_data(arm: Arm, plan: Study, store: Store, place: At, settings: arms.Settings) -> ArmData:
+  """One arm as the report draws it, at its place, with the settings in which it differs from others."""
+  column = "accuracy" if plan.better == "max" else "loss"
+  beside = glossary.BESIDE.get(plan.metric, "")
   return ArmData(
     name=arm.name,
-    group=group,
-    x=x,
-    values=[result["measures"].get(metric, math.nan) for result in arm.results],
+    group=place.group,
+    x=place.x,
+    values=[result["measures"].get(plan.metric, math.nan) for result in arm.results],
+    beside=[result["measures"].get(beside, math.nan) for result in arm.results] if beside else (),
+    settings={key: "unset" if value is None else str(value) for key, value in settings.items()},
     curves=[[(row["step"], row[column]) for row in store.curve(key) if column in row] for key in arm.keys],
     tuning=arm.tuning,
     chosen_lr=arm.lr,

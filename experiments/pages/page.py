@@ -2,12 +2,12 @@
 
 import re
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from experiments.ledger import ledger
 from experiments.pages import numbers, verdicts
 from experiments.pages.build import environment
-from experiments.protocol import repeats, replication
+from experiments.protocol import replication
 from experiments.protocol.calibration import told
 from model.errors import Refused
 
@@ -24,6 +24,16 @@ RULES = {
   "PERM": "exact sign-flip test of differences paired by seed, its interval inverted from the test",
   "T": "Student's t of differences paired by seed, as there are too few for the exact test",
   "TOST": "equivalence: the whole interval inside the margin, a known difference outside it in the same run",
+}
+WHAT = {
+  "attention": "a mechanism of attention",
+  "position": "a position scheme",
+  "feedforward": "a feed-forward layer",
+  "cell": "a recurrent cell",
+  "tasks": "a task",
+  "model": "a model",
+  "probe": "a probe",
+  "measure": "a measure",
 }
 WIDTH = 88
 UNTESTED = 12  # rows without a verdict that the terminal still lists one by one
@@ -77,7 +87,7 @@ def readme_digest(rows: Sequence[Mapping], claims: Sequence[Mapping], headlines:
       judged=judged,
       total=sum(counts.values()),
       summary=_summary(counts),
-      lines=[_line(row, items.get(row["id"], {}), _short) for row in chosen],
+      lines=[_line(row, items.get(row["id"], {}), briefly=True) for row in chosen],
     )
     .strip()
   )
@@ -91,32 +101,56 @@ def replace_digest(readme_text: str, block: str) -> str:
   return ledger.with_digest(readme_text, block)
 
 
-def table(rows: Sequence[Mapping]):
-  """A rich table of rows: claim, verdict, effect with its interval, reason; many without a verdict are only counted."""
-  from rich.box import SIMPLE_HEAD
-  from rich.table import Table
+def lines(row: Mapping, claim: Mapping = verdicts.NOTHING) -> list[str]:
+  """One or two lines on a row: sign, verdict, id; what was measured in which unit, the effect, what was needed.
+
+  A conditional row has a line for each of its two cells. The reason is left to `assay explain` and the report.
+  """
+  word = row["verdict"]
+  stale = " (stale)" if row.get("stale") else ""
+  head = f"{verdicts.SIGNS.get(word, '·')} {word + stale:<13} {row['id']:<10}"
+  return _lines(head, row, claim)
+
+
+def _lines(head: str, row: Mapping, claim: Mapping) -> list[str]:
+  if row["verdict"] == "conditional":
+    cells = {test.get("cell"): test for test in reversed(verdicts.shown(row)) if test.get("cell")}
+    told = [numbers.plain(verdicts.named(test, claim)) for _, test in reversed(cells.items())][:2]
+    if len(told) == 2:
+      return [f"{head} {told[0]}", f"{'':<{len(head)}} {told[1]}"]
+    return [f"{head} {numbers.plain(row.get('condition') or '')}"]
+  decided = verdicts.deciding(row)
+  told = numbers.plain(verdicts.named(decided, claim) if decided else row.get("reason") or "")
+  more = len(row.get("tests") or ()) - 1
+  return [f"{head} {told if decided else _cut(told)}" + (f" (one of {more + 1} tests)" if decided and more else "")]
+
+
+def _cut(text: str, length: int = 120) -> str:
+  return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def styled(row: Mapping, claim: Mapping = verdicts.NOTHING):
+  """The lines of a row with the verdict's color, as a rich Text."""
   from rich.text import Text
 
-  made = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
-  made.add_column("claim", no_wrap=True)
-  made.add_column("verdict", no_wrap=True)
-  made.add_column("effect [95 % interval]", overflow="fold")
-  made.add_column("reason", overflow="fold", ratio=1)
-  untested = [row for row in rows if row["verdict"] == "untested"]
-  fold = len(untested) > UNTESTED
-  for row in rows:
-    word = row["verdict"]
-    if fold and word == "untested":
-      continue
-    mark = Text(f"{verdicts.SIGNS.get(word, '·')} {word}", style=STYLES.get(word, ""))
-    mark.append(" stale" if row.get("stale") else "", style="yellow")
-    effects = "\n".join(filter(None, (_named(test) for test in verdicts.shown(row)))) or numbers.NONE
-    chance = repeats.expected(row)
-    mark.append("" if chance is None else f"\nagain: {chance:.2f}", style="dim")
-    made.add_row(Text(row["id"]), mark, Text(effects), Text(numbers.plain(row.get("reason") or "")))
-  if fold:
-    made.caption = f"{len(untested)} more claims have no verdict at this tier; `assay explain ID` says what each needs"
-  return made
+  text = Text("\n".join(lines(row, claim)))
+  text.stylize(STYLES.get(row["verdict"], ""), 0, len(row["verdict"]) + 2)
+  return text
+
+
+def worth_telling(rows: Sequence[Mapping], *, told: bool) -> list[Mapping]:
+  """The rows that the end of a command prints: what was told before is left out, and a crowd without a verdict."""
+  untested = sum(row["verdict"] == "untested" for row in rows)
+  return [
+    row for row in rows if (untested <= UNTESTED if row["verdict"] == "untested" else not told or row.get("stale"))
+  ]
+
+
+def summary(rows: Sequence[Mapping]) -> str:
+  """`12 claims: 8 reproduced, 3 refuted, 1 untested`."""
+  found = _summary(verdicts.counts(rows))
+  more = "; `assay explain ID` says what a claim needs" if any(row["verdict"] == "untested" for row in rows) else ""
+  return f"{len(rows)} {'claim' if len(rows) == 1 else 'claims'}: {found}{more}"
 
 
 def explain(claim: Mapping, *rows: Mapping | None, level: float | None = None) -> str:
@@ -133,9 +167,23 @@ def explain(claim: Mapping, *rows: Mapping | None, level: float | None = None) -
   if claim.get("note"):
     lines += ["", *_wrapped(claim["note"])]
   for row in found:
-    lines += ["", *_found(row)]
+    lines += ["", *_found(row, claim)]
   lines += [] if found else ["", "No verdict yet."]
   return "\n".join(lines) + "\n"
+
+
+def about(item: Mapping) -> str:
+  """`assay explain KIND`: what a mechanism, a position scheme, a task, a model, a probe or a measure is."""
+  lines = [f"{item.get('kind') or item.get('name')}: {WHAT.get(item['what'], item['what'])} ({item['file']})", ""]
+  lines += [f"  {line}".rstrip() for line in str(item.get("definition") or "").splitlines()]
+  plain = {key: item.get(key) for key in ("paper", "formula", "cost_time", "cost_memory", "label", "unit", "better")}
+  fields = [line for key, text in plain.items() if text for line in _field(key.replace("_", " "), str(text))]
+  for name, option in (item.get("options") or {}).items():
+    fields += _field("option", f"{name}={option['default']} ({option['type']})")
+  for name, value in (item.get("supports") or {}).items():
+    fields += _field("supports", f"{name}: {value}")
+  fields += [line for name in item.get("measures") or () for line in _field("measure", name)]
+  return "\n".join([*lines, *([""] if fields else []), *fields]) + "\n"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -189,7 +237,8 @@ def _telling(best: Mapping[str, Mapping], items: Mapping) -> list[Mapping]:
   return found[:HEADLINES]
 
 
-def _line(row: Mapping, claim: Mapping, say: Callable[[Mapping], str] | None = None) -> dict:
+def _line(row: Mapping, claim: Mapping, *, briefly: bool = False) -> dict:
+  say = (lambda test: verdicts.named(test, claim, briefly=True)) if briefly else (lambda test: _sentence(test, claim))
   verdict = f"{verdicts.SIGNS.get(row['verdict'], '·')} {row['verdict']}" + (", stale" if row.get("stale") else "")
   verdict += "".join(f"<br>{_safe(text)}" for text in (row.get("condition"), *verdicts.again(row)) if text)
   return {
@@ -197,7 +246,7 @@ def _line(row: Mapping, claim: Mapping, say: Callable[[Mapping], str] | None = N
     "place": _safe(claim.get("place", "")),
     "statement": _safe(claim.get("statement", "")),
     "verdict": verdict,
-    "figures": "<br>".join(_safe((say or _sentence)(test)) for test in verdicts.shown(row)) or numbers.NONE,
+    "figures": "<br>".join(_safe(say(test)) for test in verdicts.shown(row)) or numbers.NONE,
     "where": f"{row.get('tier')}, {row.get('device')}",
     "published": "<br>".join(_safe(text) for text in verdicts.literature(claim)),
   }
@@ -209,17 +258,9 @@ def _safe(text: str) -> str:
   return re.sub(r"([\\|*`])", r"\\\1", text)
 
 
-def _named(test: Mapping) -> str:
-  return f"{test['cell']}: {verdicts.figures(test)}" if test.get("cell") else verdicts.figures(test)
-
-
-def _short(test: Mapping) -> str:
-  return _named(test) + (f", needed {verdicts.needed(test)}" if verdicts.needed(test) else "")
-
-
-def _sentence(test: Mapping) -> str:
-  """`0.590 [0.550, 0.620], needed > 0.1, n 12, p 0.0002 at level 0.0029`."""
-  parts = [_short(test), f"n {test.get('n')}", *(["Student's t"] if test.get("rule") == "T" else [])]
+def _sentence(test: Mapping, claim: Mapping) -> str:
+  """`accuracy at the end (heads=4 > heads=1): 0.590 [0.550, 0.620], needed > 0.1, n 12, p 0.0002 at level 0.0029`."""
+  parts = [verdicts.named(test, claim), f"n {test.get('n')}", *(["Student's t"] if test.get("rule") == "T" else [])]
   if test.get("p") is not None:
     parts.append(f"p {numbers.short(test['p'])} at level {numbers.short(test.get('alpha'))}")
   return ", ".join(parts)
@@ -252,17 +293,19 @@ def _method(claim: Mapping, rows: Sequence[Mapping], level: float | None) -> lis
   return [line for name, text in fields if text for line in _field(name, text)]
 
 
-def _found(row: Mapping) -> list[str]:
+def _found(row: Mapping, claim: Mapping) -> list[str]:
   stale = ", stale: its code has changed since" if row.get("stale") else ""
   lines = [f"Verdict: {row['verdict']} ({row.get('tier')}, {row.get('device')}{stale})"]
   lines += _wrapped(row["condition"]) if row.get("condition") else []
   lines += _wrapped(row["reason"]) if row.get("reason") else []
   lines += [line for text in verdicts.again(row) for line in _field("again", text)]
   for test in row.get("tests") or ():
-    lines += _field("test", f"{test['name']}: {_sentence(test)}; {'passed' if test.get('passed') else 'not passed'}")
+    lines += _field("test", f"{_sentence(test, claim)}; {'passed' if test.get('passed') else 'not passed'}")
   for arm in row.get("arms") or ():
     figures = numbers.effect(arm.get("mean"), arm.get("ci"))
     lost = "".join(f", {arm[status]} {status}" for status in ("diverged", "stalled") if arm.get(status))
     rate = f", rate {numbers.short(arm['lr'])}" if arm.get("lr") is not None else ""
-    lines += _field("arm", f"{arm.get('name')}: {figures}, n {arm.get('n')}{rate}{lost}")
+    name, measure = arm.get("name") or "", verdicts.of_arm(arm.get("name") or "", claim)
+    shown = f"{name.partition(':')[0]}, {measure}" if measure else name
+    lines += _field("arm", f"{shown}: {figures}, n {arm.get('n')}{rate}{lost}")
   return lines + (_field("seeds", verdicts.seeds(row)) if verdicts.seeds(row) else [])

@@ -27,6 +27,8 @@ class ArmData:
   cost: Mapping[str, float] = dataclasses.field(
     default_factory=dict
   )  # "parameters" "flops" "step_seconds" "memory_bytes"
+  beside: Sequence[float] = ()  # the measure that stands beside `values`: the end beside the mean over training
+  settings: Mapping[str, str] = dataclasses.field(default_factory=dict)  # the config's keys in which arms differ
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +45,9 @@ class StudyPlot:
   ceiling: float | None = None
   within: tuple[float, float] = (-math.inf, math.inf)  # the range of the metric, which no interval leaves
   curves_within: tuple[float, float] = (-math.inf, math.inf)
+  beside_label: str = ""  # of `ArmData.beside`
+  beside_within: tuple[float, float] = (-math.inf, math.inf)
+  curve_label: str = ""  # of the learning curves
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Comparison:
   p: float | None = None
   alpha: float | None = None
   reason: str = ""
+  measure: str = ""  # what the effect is a difference in, with the unit
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from experiments.pages import numbers
-from experiments.protocol import repeats, replication
+from experiments.protocol import glossary, repeats, replication
 from experiments.protocol.claim import TIERS
 from experiments.protocol.verdict import VERDICTS as ORDER
 
+NOTHING: Mapping = {}
 SIGNS = {"reproduced": "✓", "conditional": "◐", "refuted": "✗", "inconclusive": "?", "definition": "≡", "untested": "○"}
 MEANINGS = {
   "reproduced": "the effect exceeds the minimum stated beforehand",
@@ -74,12 +75,42 @@ def figures(test: Mapping) -> str:
   return numbers.effect(test.get("effect"), test.get("ci"))
 
 
-def needed(test: Mapping) -> str:
-  """What the effect was held against: `> 0.1`, `within ±0.05`; "" where the test names no minimum effect."""
+def needed(test: Mapping, claim: Mapping = NOTHING) -> str:
+  """What the effect was held against: `> 0.1`, `within ±0.05`, `≤ 0.001`; "" where nothing says it."""
   minimum = test.get("minimum_effect")
   if minimum is None:
-    return ""
+    return _told(test, claim).get("needed", "")
   return f"within ±{numbers.short(minimum)}" if test.get("rule") == "TOST" else f"> {numbers.short(minimum)}"
+
+
+def measure(test: Mapping, claim: Mapping) -> str:
+  """What the figures of a test are of, with the unit: "accuracy, mean over training"; else the test's own name."""
+  told = _told(test, claim)
+  return told.get("measure") or told.get("what") or test.get("name", "")
+
+
+def comparison(test: Mapping, claim: Mapping) -> str:
+  """What a test sets side by side, without what `measure` says already: "heads=4 > heads=1"; "" for nothing more."""
+  told = _told(test, claim)
+  return told.get("what", "") if told.get("measure") else ""
+
+
+def named(test: Mapping, claim: Mapping, *, briefly: bool = False) -> str:
+  """`accuracy, mean over training (heads=4 > heads=1): 0.628 [0.599, 0.646], needed > 0.1`; briefly: no comparison."""
+  more = "" if briefly else comparison(test, claim)
+  said = measure(test, claim) + (f" ({more})" if more else "")
+  held, cell = needed(test, claim), test.get("cell") or ""
+  cell = "" if cell.lower() in said.lower() else cell
+  return (f"{cell}: " if cell else "") + f"{said}: {figures(test)}" + (f", needed {held}" if held else "")
+
+
+def of_arm(name: str, claim: Mapping) -> str:
+  """The measure that an arm's figures are of; "" where its name says it."""
+  return glossary.label(name.partition(":")[2] or claim["metric"], claim["metric"]) if claim.get("metric") else ""
+
+
+def _told(test: Mapping, claim: Mapping) -> Mapping[str, str]:
+  return (claim.get("tested") or {}).get(test.get("name", ""), {})
 
 
 def again(row: Mapping) -> list[str]:

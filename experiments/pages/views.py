@@ -5,14 +5,14 @@ import re
 import statistics
 from collections.abc import Mapping, Sequence
 
-from experiments.pages import figures, marks, numbers, verdicts
+from experiments.pages import figures, marks, numbers, tables, verdicts
 from experiments.pages.report import ArmData, Comparison, Report, StudyPlot
 
 COSTS = {
   "parameters": ("parameters", ""),
   "flops": ("FLOPs a step", ""),
-  "step_seconds": ("step time", "s"),
-  "memory_bytes": ("peak memory", "B"),
+  "step_seconds": ("time a step", "s"),
+  "memory_bytes": ("temporary memory", "B"),
 }
 
 
@@ -52,7 +52,7 @@ def digest(rows: Sequence[Mapping]) -> list[dict]:
   ]
 
 
-def _test(test: Mapping) -> dict:
+def _test(test: Mapping, claim: Mapping) -> dict:
   from markupsafe import Markup
 
   return {
@@ -61,7 +61,9 @@ def _test(test: Mapping) -> dict:
     "n": test.get("n"),
     "exact": test.get("rule") == "EXACT",
     "figures": numbers.pretty(verdicts.figures(test)),
-    "needed": numbers.pretty(verdicts.needed(test)),
+    "measure": verdicts.measure(test, claim),
+    "comparison": verdicts.comparison(test, claim),
+    "needed": numbers.pretty(verdicts.needed(test, claim)),
     "p": numbers.short(test.get("p")),
     "alpha": numbers.short(test.get("alpha")),
     "passed": test.get("passed"),
@@ -74,7 +76,7 @@ def _test(test: Mapping) -> dict:
 
 def row(given: Mapping, claim: Mapping) -> dict:
   """A ledger row beside its claim, as table line and as folded details."""
-  tests = [_test(test) for test in given.get("tests") or ()]
+  tests = [_test(test, claim) for test in given.get("tests") or ()]
   return {
     "id": given["id"],
     "anchor": re.sub(r"[^\w-]", "-", f"{given['id']}-{given.get('tier', '')}-{given.get('device', '')}"),
@@ -84,9 +86,9 @@ def row(given: Mapping, claim: Mapping) -> dict:
     "sign": verdicts.SIGNS.get(given.get("verdict", "untested"), "·"),
     "place": claim.get("place", ""),
     "statement": claim.get("statement", ""),
-    "shown": [_test(test) for test in verdicts.shown(given)],
+    "shown": [_test(test, claim) for test in verdicts.shown(given)],
     "tests": tests,
-    "arms": [_row_arm(arm) for arm in given.get("arms") or ()],
+    "arms": [_row_arm(arm, claim) for arm in given.get("arms") or ()],
     "literature": verdicts.literature(claim),
     "seeds": verdicts.seeds(given),
     "versions": ", ".join(f"{name} {text}" for name, text in sorted((given.get("versions") or {}).items())),
@@ -98,9 +100,13 @@ def row(given: Mapping, claim: Mapping) -> dict:
   }
 
 
-def _row_arm(arm: Mapping) -> dict:
+def _row_arm(arm: Mapping, claim: Mapping) -> dict:
+  name = str(arm.get("name") or "")
+  measure = verdicts.of_arm(name, claim)
   return {
     **arm,
+    "name": name.partition(":")[0] if measure else name,
+    "measure": measure,
     "mean": numbers.pretty(numbers.effect(arm.get("mean"), arm.get("ci"))),
     "lr": numbers.short(arm.get("lr")),
   }
@@ -122,24 +128,42 @@ def study(given: StudyPlot, prefix: str, best: Mapping) -> dict:
       }
       for panel in panels
     ],
-    "arms": [_arm(arm, given.within) for arm in given.arms],
+    "arms": [_arm(arm, given) for arm in given.arms],
+    "settings": [(arm.name, _settings(arm)) for arm in given.arms if arm.settings],
+    "measured": numbers.capital(given.y_label or "mean"),
+    "beside": numbers.capital(given.beside_label),
+    "paced": any(math.isfinite(numbers.value(arm.cost.get("step_seconds"))) for arm in given.arms),
+    "csv": tables.study(given),
     "claims": [(identifier, best.get(identifier)) for identifier in given.claims],
     "grouped": any(arm.group not in ("", arm.name) for arm in given.arms),
   }
 
 
-def _arm(arm: ArmData, within: tuple[float, float]) -> dict:
-  values = figures.finite(arm.values)
-  mean = statistics.fmean(values) if values else math.nan
-  interval = figures.interval(values, within)
-  text = numbers.effect(mean, interval if all(map(math.isfinite, interval)) else None) if values else numbers.NONE
+def _arm(arm: ArmData, study: StudyPlot) -> dict:
   return {
     "arm": arm,
-    "n": len(values),
+    "n": len(figures.finite(arm.values)),
     "of": len(arm.values),
-    "mean": numbers.pretty(text),
+    "mean": _mean(arm.values, study.within),
+    "beside": _mean(arm.beside, study.beside_within),
     "lr": numbers.short(arm.chosen_lr),
+    "pace": numbers.quantity(arm.cost.get("step_seconds"), "s"),
   }
+
+
+def _mean(given: Sequence[float], within: tuple[float, float]) -> str:
+  """Mean and interval of the seeds that have a number."""
+  values = figures.finite(given)
+  interval = figures.interval(values, within)
+  if not values:
+    return numbers.NONE
+  return numbers.pretty(
+    numbers.effect(statistics.fmean(values), interval if all(map(math.isfinite, interval)) else None)
+  )
+
+
+def _settings(arm: ArmData) -> str:
+  return ", ".join(f"{key}={value}" for key, value in arm.settings.items())
 
 
 def comparison(given: Comparison) -> dict:
@@ -173,7 +197,10 @@ def costs(studies: Sequence[StudyPlot]) -> dict | None:
       text = numbers.number(ours) if 1 <= ours < 1e6 and name == "parameters" else numbers.quantity(ours, _unit(name))
       cells.append((text, ratio))
     lines.append((arm.name, cells))
-  return {"heads": [COSTS.get(name, (name.replace("_", " "), ""))[0] for name in names], "lines": lines}
+  heads = [COSTS.get(name, (name.replace("_", " "), ""))[0] for name in names]
+  rows = [(arm.name, *(numbers.value(arm.cost.get(name)) for name in names)) for arm in arms]
+  units = [f"{head} ({_unit(name)})" if _unit(name) else head for head, name in zip(heads, names, strict=True)]
+  return {"heads": heads, "lines": lines, "csv": tables.link("costs", ("arm", *units), rows)}
 
 
 def _unit(cost: str) -> str:

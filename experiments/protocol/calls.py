@@ -4,7 +4,7 @@ One is named "module.function", or with numbers and texts as arguments: "module.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from configs import slots
@@ -19,6 +19,7 @@ WITHIN = ("model", "train", "experiments")
 STATED = r"experiments/claims/[a-z0-9]+/__init__\.py"  # what claims say is not what their checks do
 
 Samples = dict[str, list[float]]
+Tell = Callable[[str, Samples], None]
 
 
 def files(evidence: Check | Bench) -> list[str]:
@@ -51,10 +52,16 @@ def key(evidence: Check | Bench) -> str:
   return hash_of({"run": evidence.run, "code": digest.code_sha256(files(evidence))})[:16]
 
 
-def run(evidence: Sequence[Check | Bench], runner: Runner) -> dict[str, Samples]:
-  """Samples by function name; what is stored is not run again. Benches run one by one, after the checks."""
+def run(evidence: Sequence[Check | Bench], runner: Runner, tell: Tell | None = None) -> dict[str, Samples]:
+  """Samples by function name; what is stored is not run again. Benches run one by one, after the checks.
+
+  `tell` gets a function's name and samples as they come, those that are stored first.
+  """
   unique = {item.run: item for item in evidence}
   found, damaged = _whole(runner.store.root, unique)
+  if tell:
+    for name, samples in list(found.items()):
+      tell(name, samples)
   if damaged:
     for name in damaged:
       runner.store.set_aside(runner.store.root / name)
@@ -64,6 +71,8 @@ def run(evidence: Sequence[Check | Bench], runner: Runner) -> dict[str, Samples]
     found[name] = dict(sorted(samples.items()))  # the order in which they will be read back
     path = _path(runner.store.root, unique[name])
     atomic.write_sealed(path, {"schema": 1, "run": name, "call": path.stem, "samples": samples})
+    if tell:
+      tell(name, found[name])
 
   for kind in (Check, Bench):
     missing = [item for name, item in unique.items() if name not in found and isinstance(item, kind)]

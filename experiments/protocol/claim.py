@@ -108,6 +108,13 @@ def slope(samples: tuple[str, ...], x: tuple[float, ...], by: float, name: str) 
 # Evidence: where the samples come from.
 
 
+class At(NamedTuple):
+  """Where an arm stands in a picture: at the number `x` on the line of its `group`; x None: it differs in kind."""
+
+  x: float | None = None
+  group: str = ""
+
+
 @dataclasses.dataclass(frozen=True)
 class Study:
   """One sweep under the protocol: every arm gets the same learning-rate grid on tuning seeds, then fresh seeds.
@@ -131,6 +138,7 @@ class Study:
   reporting: tuple[int, ...] = tuple(range(100, 112))
   lean: tuple[str, ...] = ()  # the arms that the quick tier runs; all when empty
   x: str = ""  # what the arms vary, for the report's axis ("heads", "key width")
+  at: Mapping[str, At] = dataclasses.field(default_factory=dict)  # arms along that axis; else by the key named like x
 
   def arms_at(self, tier: str) -> Mapping[str, Mapping[str, object]]:
     """The arms that run at a tier: all of them, or the lean ones at quick."""

@@ -1,17 +1,18 @@
 """From claims to ledger rows: gathers the evidence that the claims need, runs what is missing, decides each row."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from experiments.ledger import ledger
-from experiments.protocol import calls, looks, measures, sequential, study, today, verdict
+from experiments.protocol import calls, early, looks, measures, sequential, study, today, verdict
 from experiments.protocol.claim import Bench, Check, Citation, Claim, Trial
 from experiments.protocol.today import names
 from experiments.record import stamp
 from experiments.run.cohorts import cohort_key
 from experiments.run.runner import Runner
 
+Tell = Callable[[Claim, Mapping[str, Any]], None]  # what is done with a claim and what was decided of it
 SINGLE_LOOK = ("exact", "quick")  # tiers that stop after the first look, decided or not
 
 
@@ -22,18 +23,24 @@ class Reproduction(NamedTuple):
   studies: list[study.Finished]
 
 
-def run(claims: Sequence[Claim], tier: str, runner: Runner) -> Reproduction:
-  """Rows of these claims at the largest tier of their own that `tier` includes; the rest come out untested."""
+def run(claims: Sequence[Claim], tier: str, runner: Runner, tell: Tell | None = None) -> Reproduction:
+  """Rows of these claims at the largest tier of their own that `tier` includes; the rest come out untested.
+
+  `tell` gets every claim that has evidence with what was decided, as soon as it is: checks before trials.
+  """
   started = time.monotonic()
   at = {claim.id: claim.tier_for(tier) for claim in claims}
   ready = [claim for claim in claims if at[claim.id]]
+  most = 1 if tier in SINGLE_LOOK else looks.MOST
+  news = News(ready, at, most, tell) if tell else None
   called = [c.experiment for c in ready if isinstance(c.experiment, Check | Bench)]
   runner.expect(sum(item["steps"] for item in planned(ready, tier)))
-  samples = calls.run(called, runner)
-  wanted = _studies(ready, at)
-  finished = {(f.study.name, f.tier): f for f in study.run(list(wanted.values()), runner)}
+  samples = calls.run(called, runner, news.called if news else None)
+  wanted = list(_studies(ready, at).values())
+  seen_by = early.Watching(runner, wanted, news.finished) if news else runner
+  finished = {(f.study.name, f.tier): f for f in study.run(wanted, seen_by)}
   tried = [claim for claim in ready if isinstance(claim.experiment, Trial)]
-  seen = sequential.looked(tried, at, finished, 1 if tier in SINGLE_LOOK else looks.MOST, runner)
+  seen = sequential.looked(tried, at, finished, most, runner, *([news.seen] if news else []))
   rows = []
   for claim in claims:
     row = _row(claim, at[claim.id], samples, seen, runner)
@@ -42,11 +49,54 @@ def run(claims: Sequence[Claim], tier: str, runner: Runner) -> Reproduction:
   return Reproduction(rows, list(finished.values()))
 
 
-def ready(claims: Sequence[Claim], tier: str) -> None:
-  """Raises Refused, before anything runs, for a test that names no sample of its study, and for data not installed."""
+class News:
+  """Tells each claim once, as soon as it is decided."""
+
+  def __init__(self, claims: Sequence[Claim], at: Mapping[str, str | None], most: int, tell: Tell):
+    self.at, self.most, self.tell, self.known = at, most, tell, set()
+    self.waiting = list(claims)
+    for claim in claims:
+      if isinstance(claim.experiment, Citation):
+        self._tell(claim, verdict.verdict(claim, claim.experiment.samples, sequential.level(claim)))
+
+  def called(self, name: str, samples: Mapping[str, Sequence[float]]) -> None:
+    """A check or a bench has ended."""
+    for claim in self.waiting:
+      if isinstance(claim.experiment, Check | Bench) and claim.experiment.run == name:
+        self._tell(claim, verdict.verdict(claim, samples, sequential.level(claim)))
+
+  def finished(self, done: study.Finished) -> None:
+    """The first seeds of a study are there: its claims that need no more of them are decided."""
+    for claim in self.waiting:
+      if isinstance(claim.experiment, Trial) and (claim.experiment.study.name, self.at[claim.id]) == _name(done):
+        first = sequential.first_look(claim, done)
+        if not sequential.goes_on(claim, first, self.most):
+          self.seen(claim, first)
+
+  def seen(self, claim: Claim, seen: sequential.Seen) -> None:
+    """A claim has had its last look."""
+    self._tell(claim, seen.decided)
+
+  def _tell(self, claim: Claim, decided: Mapping[str, Any]) -> None:
+    if claim.id not in self.known:
+      self.known.add(claim.id)
+      self.tell(claim, decided)
+
+
+def _name(done: study.Finished) -> tuple[str, str]:
+  return done.study.name, done.tier
+
+
+def examined(claims: Sequence[Claim], tier: str) -> None:
+  """Raises Refused for a test that names no sample of its study, a misspelt measure say; a dry run does so too."""
   for claim in claims:
     if isinstance(claim.experiment, Trial) and (tier_of_claim := claim.tier_for(tier)):
       measures.refuse_unknown(claim.experiment.study, names(claim.experiment.test), tier_of_claim)
+
+
+def ready(claims: Sequence[Claim], tier: str) -> None:
+  """Raises Refused, before anything runs, for what `examined` refuses, and for data not installed."""
+  examined(claims, tier)
   for plan, at in _studies(claims, {claim.id: claim.tier_for(tier) for claim in claims}).values():
     study.corpora.present(study.point(plan, at, next(iter(plan.arms)), lr=plan.grid[0], seed=0, split="test"))
 

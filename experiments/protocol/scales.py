@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from configs import slots
-from experiments import probes
+from experiments import probes as readers
 from model.errors import Refused
 
 WAYS = ("max", "min")
-PROBES = Path(probes.__file__).resolve().parent
+PROBES = Path(readers.__file__).resolve().parent
 PLACE = re.compile(r"/(encoder|decoder)/\d+(/self|/cross)?")  # names of places of attention: "/decoder/1/cross"
 
 
@@ -130,6 +130,11 @@ def has(config: Mapping[str, Any], name: str) -> bool:
   return place is not None and place.end() == len(name) and f"{name[: place.start()]}/*" in known
 
 
+def probes() -> list[str]:
+  """Names of the files of experiments/probes that read something."""
+  return sorted(file.stem for file in PROBES.glob("*.py") if _keys(file, file.stat().st_mtime_ns))
+
+
 def keys(probe: str) -> tuple[str, ...]:
   """What a probe reads, by the literal KEYS of its file; "entropy/*" has one number per place of attention.
 
@@ -138,7 +143,7 @@ def keys(probe: str) -> tuple[str, ...]:
   path = slots.existing(PROBES / f"{probe}.py") if probe.isidentifier() else None
   found = _keys(path, path.stat().st_mtime_ns) if path else None
   if found is None:
-    known = sorted(file.stem for file in PROBES.glob("*.py") if _keys(file, file.stat().st_mtime_ns))
+    known = probes()
     fault = "declares no KEYS" if path else "is not there"
     raise Refused(f"probe {probe!r} {fault}: {slots.suggestion(probe, known)}allowed: {', '.join(known)}")
   return found

@@ -5,7 +5,7 @@ look it is what the test says. Stopping later than at the first decision decides
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from experiments.protocol import catalog, looks, repeats, scales, study, verdict
@@ -27,11 +27,13 @@ def looked(
   finished: dict[Any, study.Finished],
   most: int,
   runner: study.Runner,
+  told: Callable[[Claim, Seen], None] = lambda claim, seen: None,
 ) -> dict[str, Seen]:
   """Looks at these claims' studies until each is decided or has had `most` looks; by id.
 
   `finished` (by study and tier) holds the first look's seeds and grows with those of later ones. A row stops at its own
-  decision, so that what it shows does not depend on the other claims of its study.
+  decision, so that what it shows does not depend on the other claims of its study. `told` gets each claim after its
+  last look.
   """
   ahead = {claim.id: looks.schedule(len(study_of(claim).reporting), level(claim)) for claim in claims}
   waiting, seen = list(claims), {}
@@ -39,9 +41,23 @@ def looked(
     for claim in waiting:
       look = next(ahead[claim.id])
       seen[claim.id] = look_at(claim, look, finished[study_of(claim).name, at[claim.id]].first(look.n))
-    waiting = [claim for claim in waiting if seen[claim.id].look.number < most and _is_open(claim, seen[claim.id])]
+    ended = [claim for claim in waiting if not goes_on(claim, seen[claim.id], most)]
+    waiting = [claim for claim in waiting if claim not in ended]
+    for claim in ended:
+      told(claim, seen[claim.id])
     _extend({(study_of(claim).name, at[claim.id]): 2 * seen[claim.id].look.n for claim in waiting}, finished, runner)
   return seen
+
+
+def first_look(claim: Claim, done: study.Finished) -> Seen:
+  """The first look at a claim of this study."""
+  look = next(looks.schedule(len(study_of(claim).reporting), level(claim)))
+  return look_at(claim, look, done.first(look.n))
+
+
+def goes_on(claim: Claim, seen: Seen, most: int) -> bool:
+  """Whether another look follows, of `most` that there may be."""
+  return seen.look.number < most and _is_open(claim, seen)
 
 
 def look_at(claim: Claim, look: looks.Look, done: study.Finished) -> Seen:

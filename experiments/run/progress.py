@@ -66,6 +66,15 @@ class Progress:
     if self.bar and self.task is not None:
       self.bar.update(self.task, description=f"{self.title} ({text})")
 
+  def say(self, text: Any) -> None:
+    """A line of the command's answer on a terminal, above the bar; text or what rich can print."""
+    if self.bar:
+      self.bar.console.print(text, soft_wrap=True, highlight=False)
+    else:
+      from rich.console import Console
+
+      Console(file=sys.stdout).print(text, soft_wrap=True, highlight=False)
+
   def warn(self, text: str) -> None:
     """A line that must be seen whatever is drawn."""
     (self.bar.console.print if self.bar else lambda line: print(line, file=sys.stderr))(f"warning: {text}")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.record import stamp
+from experiments.run import estimate
 from experiments.run.cohorts import Pack, packs
 from experiments.run.progress import Progress
 from experiments.run.signals import Interrupted, caught
@@ -31,6 +32,7 @@ CALL_STEPS = {"experiments.claims": 300, "experiments.bench": 3000}  # what a ca
 TRIES = 3  # of a request whose worker is lost, before that is recorded
 
 Keep = Callable[[str, dict[str, list[float]]], None]  # what is done with a function's name and samples
+Ended = Callable[[Mapping[str, dict[str, Any]]], None]  # what is done with results, by key, as they come
 
 
 @dataclasses.dataclass
@@ -102,6 +104,7 @@ class Runner:
     self.stale: set[str] = set()  # trials that other code made: kept with keep_stale, else run again
     self.crashes: dict[tuple[str, str], str] = {}  # by cohort and cause: the trial that failed first
     self.stopped: dict[str, str] = {}  # by cohort: why the rest of it does not run
+    self._ended_with: Ended | None = None
     self._caught = contextlib.ExitStack()
 
   def __enter__(self) -> "Runner":
@@ -133,15 +136,18 @@ class Runner:
       worker.process.send_signal(signal.SIGTERM)
     self.inbox.put((None, {"event": "signal"}))
 
-  def trials(self, points: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+  def trials(self, points: Mapping[str, Mapping[str, Any]], ended: Ended | None = None) -> dict[str, dict[str, Any]]:
     """Results of these trials (key -> resolved config), running those that are not stored.
 
-    What other code or data made is run again, or kept with "stale": True; either way it is told.
+    What other code or data made is run again, or kept with "stale": True; either way it is told. `ended` gets results
+    by key as they come, those that are stored first.
     """
     stored = self._stored(points)
     if damage := self.store.heal():
       self.progress.warn(damage)
     missing = {key: config for key, config in points.items() if key not in stored}
+    if ended:
+      ended(stored)
     if missing:
       codes = {
         key: stamp.code(config)["code_sha256"] for key, config in missing.items()
@@ -149,7 +155,11 @@ class Runner:
       self._start(len(missing))
       requests = [self._request(pack, codes) for pack in packs(missing, self._width())]
       self.progress.plan(sum(config["train"]["steps"] for config in missing.values()))
-      self._work(requests)
+      self._ended_with = ended
+      try:
+        self._work(requests)
+      finally:
+        self._ended_with = None
       self.ran |= set(missing)
     results = {key: stored[key] if key in stored else self.store.record(key) for key in points}
     self.statuses |= {key: result["status"] for key, result in results.items()}
@@ -276,10 +286,14 @@ class Runner:
       self.progress.advance(CALL_STEPS[worker.request["prefix"]] if worker.request else 0)
       self._next(worker)
     elif kind in ("done", "failed"):
-      self.progress.done(tuple(event["keys"]), worker.request or {})
+      request = worker.request or {}
+      if kind == "done" and "code" in request:
+        estimate.remember(request["cohort"], request["code"][0])
+      self.progress.done(tuple(event["keys"]), request)
       if kind == "failed" and worker.request:
         self._crashed(worker.request, event["cause"])
-      self._next(worker)
+      self._next(worker)  # first: what is told takes time, which the worker need not wait for
+      self._tell(request)
     elif kind == "dropped":
       self.turns.forget(worker, event["cohorts"])
     elif kind == "ended":
@@ -310,6 +324,7 @@ class Runner:
     for key, config in zip(request["keys"], request["configs"], strict=True):
       self.store.fail(key, config, cause)
     self.progress.done(tuple(request["keys"]), request)
+    self._tell(request)
     self._crashed(request, cause)
 
   def _crashed(self, request: dict[str, Any], cause: str) -> None:
@@ -331,7 +346,13 @@ class Runner:
         self.store.fail(key, config, self.stopped[cohort])
         count += 1
       self.progress.done(tuple(request["keys"]), request)
+      self._tell(request)
     return count
+
+  def _tell(self, request: Mapping[str, Any]) -> None:
+    """Tells whoever asked for trials the results of those that a request brought."""
+    if self._ended_with and not self.signal:
+      self._ended_with({key: self.store.record(key) for key in request.get("keys", ())})
 
   def _next(self, worker: Worker) -> None:
     """Hands over the next request, if there is one."""

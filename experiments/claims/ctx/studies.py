@@ -1,6 +1,6 @@
 """Studies behind the claims about the length of the context."""
 
-from experiments.protocol.claim import Study
+from experiments.protocol.claim import At, Study
 
 GPT = {
   "model.kind": "gpt",
@@ -142,4 +142,5 @@ CONTEXT = Study(
   },
   grid=(3e-3, 1e-2, 3e-2),
   x="context",
+  at={"context 32": At(32), "context 256": At(256)},
 )

@@ -53,5 +53,5 @@ MOD_SUM = Study(
     }
   },
   grid=(1e-3, 3e-3, 1e-2, 3e-2),
-  x="layers",
+  x="network",
 )

@@ -1,6 +1,6 @@
 """The same claims on real text: English words to phonemes (CMUdict)."""
 
-from experiments.protocol.claim import All, Claim, Contrast, Literature, Study, Trial, greater
+from experiments.protocol.claim import All, At, Claim, Contrast, Literature, Study, Trial, greater
 
 # An older split of CMUdict (106837/2670/12000 words), so comparable only roughly.
 PUBLISHED = (
@@ -56,6 +56,7 @@ ADDITIVE = Study(
   tiers=SHARED,
   grid=(1e-3, 3e-3, 1e-2, 3e-2),
   x="d_k",
+  at={f"{name} d_k={width}": At(width, name) for width in (16, 64) for name in SCORES},
 )
 
 # One layer on each side; widths that make the number of weights equal, 90 thousand within 5 %.

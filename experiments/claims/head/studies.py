@@ -1,6 +1,6 @@
 """Studies behind the claims about heads."""
 
-from experiments.protocol.claim import Study
+from experiments.protocol.claim import At, Study
 
 # Spaced by 2 and wide enough that the best rate of every arm lay inside on tuning seeds: one relation wants 5e-3 with
 # one head and 2e-2 with four, two hops want 3e-3.
@@ -30,6 +30,11 @@ MANY = Study(
   tiers={"small": SMALL},
   grid=GRID[1:],
   x="heads",
+  at={
+    "heads=8": At(8, "fixed width"),
+    "heads=32": At(32, "fixed width"),
+    "heads=32 head_dim=8": At(32, "fixed head width"),
+  },
 )
 
 # One relation is learned in a tenth of the steps.
@@ -43,6 +48,7 @@ RELATIONS = Study(
   tiers={"small": SMALL},
   grid=GRID,
   x="heads",
+  at={f"relations={r} heads={h}": At(h, f"relations={r}") for r in (4, 1) for h in (1, 4, 8)},
 )
 
 # Two layers, because a layer looks once; smaller tables, because 400 steps must do for two hops.
@@ -57,7 +63,8 @@ COMPLEXITY = Study(
   metric="auc",
   tiers={"small": SMALL},
   grid=(1.25e-3, *GRID),
-  x="complexity",
+  x="heads",
+  at={f"{task} heads={h}": At(h, task) for task in ("relations=4", "relations=1", "hops=2", "hops=1") for h in (1, 4)},
 )
 
 # Two lengths at which one head and four leave room on either side. The recurrent network has no heads.
@@ -74,6 +81,8 @@ RANGE = Study(
   tiers={"small": SMALL},
   grid=GRID,
   x="pairs",
+  at={f"heads={h} pairs={pairs}": At(pairs, f"heads={h}") for pairs in (12, 48) for h in (1, 4)}
+  | {"LSTM pairs=12": At(12, "LSTM")},
 )
 
 # As many heads as relations, and twice as many.

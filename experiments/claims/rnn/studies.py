@@ -3,7 +3,7 @@
 One layer each, 8192 weights in the core: an LSTM of width 32, or attention with one head and 64 hidden units.
 """
 
-from experiments.protocol.claim import Study
+from experiments.protocol.claim import At, Study
 
 ATTENTION = {"model.kind": "gpt", "model.position.kind": "sinusoidal"}
 LSTM = {"model.kind": "rnn", "model.cell.kind": "lstm"}
@@ -54,6 +54,8 @@ LAG = Study(
   },
   grid=GRID,
   x="lag",
+  at={f"{name}, lag {lag}": At(lag, name) for lag in LAGS for name in ("attention", "LSTM", "LSTM chrono")}
+  | {f"{name}, lag 64": At(64, name) for name in ("LSTM with attention", "neither")},
 )
 
 # A row of pairs, then questions: what is not in the state when the questions come cannot be answered.
@@ -84,6 +86,11 @@ CAPACITY = Study(
   },
   grid=(3e-3, 1e-2, 3e-2),
   x="width",
+  at={
+    f"{name} of width {width}, {pairs} pairs": At(width, f"{name}, {pairs} pairs")
+    for name in ("attention", "LSTM")
+    for width, pairs in SIZES
+  },
 )
 
 # Fresh sequences of a chain after training on few or many of its sequences.
@@ -103,4 +110,5 @@ DATA = Study(
   },
   grid=GRID,
   x="sequences",
+  at={f"{name}, {amount} sequences": At(amount, name) for name in ("attention", "LSTM") for amount in AMOUNTS},
 )

@@ -10,8 +10,8 @@ from configs import override
 from experiments.cli import flags
 from experiments.ledger import ledger
 from experiments.pages import methods, outcome
-from experiments.pages.report import Comparison, Report
-from experiments.protocol import compare, scales, study, sweep
+from experiments.pages.report import ArmData, Comparison, Report
+from experiments.protocol import compare, glossary, scales, study, sweep
 from experiments.record import corpora
 from experiments.run.progress import Progress
 from experiments.run.runner import Options, Runner
@@ -52,7 +52,7 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
     report = outcome.write(root, page)
   items = [_arm(arm, done.arms[arm.name], space.metric) for arm in arms]
   if not space.json:
-    _print(found, items, space.metric, fixed=study.fixed(plan))
+    _print(found, items, space.metric, arms, fixed=study.fixed(plan))
   print(f"report: {report}", file=sys.stderr)
   document = {"schema": 1, "workdir": str(root), "report": str(report), "comparisons": found, "arms": items}
   unanswered = any(item["answer"].startswith(compare.NO_ANSWER) for item in found)
@@ -79,7 +79,17 @@ def _comparison(item: dict[str, Any]) -> Comparison:
   from experiments.protocol import stats  # scipy: not before a mistake is told
 
   reason = f"{item['answer']} ({stats.said(item['method'], item['n'])})" if item["n"] else item["answer"]
-  return Comparison(item["name"], item["effect"], tuple(item["ci"]), item["delta"], item["n"], item["p"], 0.05, reason)
+  return Comparison(
+    item["name"],
+    item["effect"],
+    tuple(item["ci"]),
+    item["delta"],
+    item["n"],
+    item["p"],
+    0.05,
+    reason,
+    glossary.label(item["metric"]),
+  )
 
 
 def _arm(drawn, arm: study.Arm, metric: str) -> dict[str, Any]:
@@ -91,26 +101,35 @@ def _arm(drawn, arm: study.Arm, metric: str) -> dict[str, Any]:
   return entry | lost | {"method": sweep.figures(arm, metric)["method"], "cost": dict(drawn.cost)}
 
 
-def _print(found: list[dict[str, Any]], items: list[dict[str, Any]], metric: str, *, fixed: bool) -> None:
+def _beside(arm: ArmData) -> str:
+  """The mean of the measure that stands beside the metric, over the seeds that have it."""
+  values = [value for value in arm.beside if math.isfinite(value)]
+  return f"{sum(values) / len(values):.4g}" if values else "–"
+
+
+def _print(found: list[dict[str, Any]], items: list[dict[str, Any]], metric: str, arms, *, fixed: bool) -> None:
   from rich.table import Table
   from rich.text import Text
 
-  table = Table(box=None)
-  for name in ("arm", "lr", metric, "parameters", "MFLOP/step", "ms/step", "temporary MiB"):
+  table, drawn = Table(box=None), {arm.name: arm for arm in arms}
+  beside = glossary.BESIDE.get(metric, "")
+  heads = [glossary.label(name) for name in (metric, beside) if name]
+  for name in ("arm", "lr", *heads, "parameters", "MFLOP/step", "ms/step", "temporary MiB"):
     table.add_column(name)
   for item in items:
     cost, note = item["cost"], " (edge)" if item["lr_on_edge"] else " (fixed)" if fixed else ""
     low, high = item["ci"]
     figures = f"{item['mean']:.4g} [{low:.4g}, {high:.4g}]" if item["n"] else "–"
+    shown = [Text(figures), *([Text(_beside(drawn[item["name"]]))] if beside else [])]
     rate = "–" if item["lr"] is None else f"{item['lr']:g}{note}"
     stale = f" ({item['stale']} stale)" if item["stale"] else ""
     costs = (_cell(cost.get(name), *unit) for name, unit in COSTS.items())
-    table.add_row(Text(item["name"] + stale), rate, Text(figures), *costs)
+    table.add_row(Text(item["name"] + stale), rate, *shown, *costs)
   outcome.show(table)
   for item in found:
     low, high = item["ci"]
     figures = f"{item['effect']:+.4g} [{low:+.4g}, {high:+.4g}], n = {item['n']}, p = {item['p']:.3g}: "
-    print(f"{item['name']}: {item['metric']} {figures if item['n'] else ''}{item['answer']}")
+    print(f"{item['name']}: {glossary.label(item['metric'])} {figures if item['n'] else ''}{item['answer']}")
   if said := methods.intervals((item["method"], item["n"]) for item in (*items, *found)):
     print(f"95 % intervals: {said}")
 

@@ -8,6 +8,7 @@ from experiments.pages import items
 from model.errors import Refused
 
 FAMILIES = {"mechanisms": "attention", "positions": "position", "tasks": "tasks"}
+OTHERS = {"models": items.models, "probes": items.probes, "measures": items.measures}
 
 
 def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
@@ -25,8 +26,10 @@ def _items(what: str) -> list[dict[str, Any]]:
     return [items.claim(claim) for claim in catalog.all_claims()]
   if what == "configs":
     return sweep.listing()
+  if what in OTHERS:
+    return OTHERS[what]()
   if what not in FAMILIES:
-    raise Refused(f"cannot list {what!r}; allowed: claims, configs, {', '.join(FAMILIES)}")
+    raise Refused(f"cannot list {what!r}; allowed: claims, configs, {', '.join((*FAMILIES, *OTHERS))}")
   family = FAMILIES[what]
   described = [slots.describe(family, kind) for kind in slots.kinds(family)]
   return [items.task(item) if what == "tasks" else items.kind(item) for item in described]
@@ -39,6 +42,9 @@ def _print(what: str, items: list[dict[str, Any]]) -> None:
     "mechanisms": ("kind", "cost_time", "cost_memory", "options", "paper"),
     "positions": ("kind", "cost_time", "cost_memory", "options", "paper"),
     "tasks": ("kind", "floor", "ceiling", "needs", "summary"),
+    "models": ("kind", "file", "summary"),
+    "probes": ("name", "summary", "keys"),
+    "measures": ("name", "label", "unit", "better", "summary"),
   }[what]
   from rich.console import Console
   from rich.table import Table

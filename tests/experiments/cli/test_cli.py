@@ -1,5 +1,6 @@
 """A user's mistake is one line, exit code 2, and nothing compiled or written; JSON documents keep the contract."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from experiments.cli import cli, flags
+from experiments.cli.commands import doctor
+from experiments.protocol import catalog, scales
 from tests.experiments.process import CLAIM, SWEEP, assay
 from tests.train.tiny import TINY
 
@@ -76,7 +79,7 @@ def test_a_mistake_is_one_line(args, said, tmp_path, monkeypatch, capsys):
   assert not list(tmp_path.iterdir()), "a mistake must write nothing"
 
 
-@pytest.mark.parametrize("what", ["claims", "mechanisms", "positions", "tasks", "configs"])
+@pytest.mark.parametrize("what", cli.LISTS)
 def test_lists_are_one_document(what, capsys):
   assert cli.main(["list", what, "--json"]) == 0
   document = json.loads(capsys.readouterr().out)
@@ -108,7 +111,69 @@ def test_explain_and_doctor(capsys):
   assert cli.main(["explain", "MECH-5"]) == 0
   assert "MECH-5" in capsys.readouterr().out
   assert cli.main(["doctor", "--json"]) == 0
-  assert json.loads(capsys.readouterr().out)["checks"]["jit"]["ok"]
+  checks = json.loads(capsys.readouterr().out)["checks"]
+  assert checks["jit"]["ok"]
+  assert re.match(r"\d+ cpu devices?: ", checks["device"]["text"])
+  assert checks["cache"]["text"].endswith("one was written and read again"), checks["cache"]
+
+
+def test_doctor_says_when_the_cache_gives_nothing_back(monkeypatch, capsys):
+  monkeypatch.setattr(doctor, "CACHED", "print(0)")
+  assert cli.main(["doctor", "--json"]) == 0
+  cache = json.loads(capsys.readouterr().out)["checks"]["cache"]
+  assert not cache["ok"]
+  assert "every run compiles anew" in cache["text"]
+
+
+@pytest.mark.parametrize(
+  ("name", "parts"),
+  [
+    ("HEAD", ["HEAD-1", "HEAD-2", "HEAD-17", "accuracy at the end"]),
+    ("dot", ["a mechanism of attention", "model/attention/dot.py", "scale * q.k"]),
+    ("rope", ["a position scheme", "model/position/rope.py"]),
+    ("recall", ["a task", "train/tasks/recall.py"]),
+    ("rnn", ["a model", "model/"]),
+    ("entropy", ["a probe", "probe.entropy.true_key_mass"]),
+    ("auc", ["a measure", "mean over training"]),
+  ],
+)
+def test_explain_takes_groups_and_kinds(name, parts, capsys):
+  assert cli.main(["explain", name]) == 0
+  text = capsys.readouterr().out
+  assert all(part in text for part in parts), text
+  assert cli.main(["explain", name, "--json"]) == 0
+  assert json.loads(capsys.readouterr().out)["items"]
+
+
+def test_explain_takes_a_claim_file(tmp_path, monkeypatch, capsys):
+  for known in ("_own", "_files"):
+    monkeypatch.setattr(catalog, known, {})
+  (tmp_path / "mine.py").write_text(CLAIM)
+  assert cli.main(["explain", str(tmp_path / "mine.py")]) == 0
+  assert "Scaling makes recall faster." in capsys.readouterr().out
+
+
+def test_probes_measures_and_models_are_defined(capsys):
+  found = {}
+  for what in ("probes", "measures", "models"):
+    cli.main(["list", what, "--json"])
+    found[what] = json.loads(capsys.readouterr().out)["items"]
+    assert all(item["summary"] and item["definition"] and item["file"] for item in found[what]), what
+  assert {item["kind"] for item in found["models"]} == {"bert", "gpt", "seq2seq", "rnn", "rnn_seq2seq"}
+  names = {item["name"] for item in found["measures"]}
+  assert names >= {*scales.LOOP, *scales.JUDGED, "window", "probe.longer.loss_2x"}
+  assert {item["name"] for item in found["probes"]} == set(scales.probes())
+
+
+def test_a_dry_run_refuses_a_misspelt_measure(tmp_path, monkeypatch, capsys):
+  for known in ("_own", "_files"):
+    monkeypatch.setattr(catalog, known, {})
+  (claim,) = catalog.select(["HEAD-1"])
+  study = dataclasses.replace(claim.experiment.study, metric="acuracy")
+  wrong = dataclasses.replace(claim, experiment=dataclasses.replace(claim.experiment, study=study))
+  monkeypatch.setattr(catalog, "select", lambda names: [wrong])
+  assert cli.main(["reproduce", "HEAD-1", "--dry_run"]) == 2
+  assert "did you mean accuracy" in capsys.readouterr().err
 
 
 def test_reproduce_keeps_the_contract(tmp_path):

@@ -96,23 +96,43 @@ def test_digest_refuses_a_readme_without_its_place(text):
     page.replace_digest(text, "x")
 
 
-def test_table_prints_figures_as_they_are():
-  from rich.console import Console
+def test_a_row_is_a_line_that_names_its_measure():
+  claim = samples.claim(
+    metric="auc", tested={"a > b": {"measure": "accuracy at the end", "what": "a > b", "needed": ""}}
+  )
+  (line,) = page.lines(samples.row(), claim)
+  assert line == "✓ reproduced    HEAD-1     accuracy at the end (a > b): 0.500 [0.400, 0.600], needed > 0.1"
+  (bare,) = page.lines(samples.row(reason="[red]not markup[/red]", stale=True))
+  assert "reproduced (stale)" in bare
+  assert "a > b: 0.500" in bare
+  assert "[red]" not in bare  # the reason is left to explain
+  (waiting,) = page.lines(samples.row(verdict="untested", reason="it needs a trial " * 20))
+  assert waiting.startswith("○ untested")
+  assert len(waiting) < 160
 
-  console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-  console.print(page.table([*rows(), samples.row("HEAD-7", "refuted", reason="[red]not markup[/red]", stale=True)]))
-  text = console.export_text()
-  assert "0.500 [0.400, 0.600]" in text
-  assert "[red]not markup[/red]" in text
-  assert "refuted stale" in text
+
+def test_a_conditional_row_has_a_line_for_each_cell():
+  tests = [samples.line_of(cell="wide"), samples.line_of(cell="wide"), samples.line_of(cell="narrow", effect=-0.2)]
+  found = page.lines(samples.row(verdict="conditional", condition="width: holds for wide", tests=tests))
+  assert len(found) == 2
+  assert "wide: a > b: 0.500" in found[0]
+  assert "narrow: a > b: -0.200" in found[1]
+  assert found[0].index("wide:") == found[1].index("narrow:")
+  assert page.lines(samples.row(verdict="conditional", condition="width: x", tests=[]))[0].endswith("width: x")
+
+
+def test_rows_told_on_a_terminal_are_not_told_again():
+  given = [samples.row("HEAD-1"), samples.row("HEAD-2", "refuted", stale=True), samples.row("POS-1", "untested")]
+  assert page.worth_telling(given, told=False) == given
+  assert [row["id"] for row in page.worth_telling(given, told=True)] == ["HEAD-2", "POS-1"]
+  assert page.summary(given).startswith("3 claims: 1 reproduced, 1 refuted, 1 untested; ")
 
 
 @pytest.mark.parametrize(("untested", "listed"), [(page.UNTESTED, True), (page.UNTESTED + 1, False)])
 def test_many_claims_without_a_verdict_are_only_counted(untested, listed):
-  made = page.table([samples.row("HEAD-1"), *(samples.row(f"POS-{i}", "untested") for i in range(untested))])
-  assert made.row_count == (1 + untested if listed else 1)
-  assert (made.caption is None) == listed
-  assert listed or str(untested) in made.caption
+  given = [samples.row("HEAD-1"), *(samples.row(f"POS-{i}", "untested") for i in range(untested))]
+  assert len(page.worth_telling(given, told=False)) == (1 + untested if listed else 1)
+  assert f"{untested} untested" in page.summary(given)
 
 
 def test_explain_tells_the_claim_its_test_and_its_verdict():
