@@ -1,72 +1,23 @@
 """`assay reproduce`: claims in, verdicts out; what is stored is not run again."""
 
 import sys
-import time
-from collections import Counter
 from typing import Any
 
+from experiments import api
 from experiments.cli import flags
-from experiments.protocol import catalog
 
 
 def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   """Runs what the claims need at the tier, writes ledger.jsonl and report.html, prints the verdict table."""
-  started = time.monotonic()
-  claims = catalog.select(space.claims)
-  if space.dry_run:
-    return _plan(claims, space.tier, quiet=space.json)
-  from experiments.ledger import ledger
-  from experiments.pages import outcome
-  from experiments.protocol import reproduce
-  from experiments.run.progress import Progress
-  from experiments.run.runner import Options, Runner
-  from experiments.run.store import opened, told
-
-  reproduce.ready(claims, space.tier)
-  root = flags.workdir(space.workdir, "reproduce", "claims")
-  options = Options(jobs=space.jobs, profile=space.profile, keep_stale=space.keep_stale)
-  with opened(root, {"command": "reproduce", "for": "claims"}) as store, Progress("reproduce") as progress:
-    with Runner(store, options, progress) as runner:
-      found = reproduce.run(claims, space.tier, runner)
-    held, faults = ledger.salvage(root / "ledger.jsonl")
-    if faults:
-      lost = {f"ledger.jsonl:{line}": damage for line, damage in faults.items()}
-      print(f"warning: {told('rows', lost, 'be made again when their claims are asked for')}", file=sys.stderr)
-      store.set_aside(root / "ledger.jsonl")
-    ledger.write(root / "ledger.jsonl", ledger.combine(held, found.rows))
-    seconds = time.monotonic() - started
-    mark = outcome.fingerprint(found.rows, claims, space.tier)
-    report = outcome.drawn(root, mark)
-    if report is None:
-      head = outcome.meta(flags.typed(space), runner.backend, seconds, tier=space.tier)
-      drawing = outcome.claims_report(found, claims, store, head)
-      report = outcome.write(root, drawing, mark)
-  rows = found.rows
-  document = {
-    "schema": 1,
-    "tier": space.tier,
-    "workdir": str(root),
-    "report": str(report),
-    "claims": rows,
-    "summary": dict(Counter(row["verdict"] for row in rows)),
-    "trials": runner.counts,
-    "seconds": round(time.monotonic() - started, 1),
-  }
+  shared = {name: getattr(space, name) for name in ("tier", "workdir", "jobs", "profile", "keep_stale", "dry_run")}
+  found = api.reproduce(*space.claims, asked=flags.typed(space), **shared)
+  if isinstance(found, api.Planned):
+    for item in () if space.json else found.found["items"]:
+      print(f"{item['name']}: {item['trials']} trials, {item['steps']} steps at tier {item['tier']}")
+    return found.document, 0
   if not space.json:
-    from experiments.pages import page
+    from experiments.pages import outcome, page
 
-    outcome.show(page.table(rows))
-  print(f"{document['seconds']:.0f} s; report: {report}", file=sys.stderr)
-  asked = {text for text in space.claims if "-" in text}
-  unanswered = [row["id"] for row in rows if row["verdict"] == "untested" and row["id"] in asked]
-  return document, 3 if runner.counts["failed"] or unanswered else 0
-
-
-def _plan(claims, tier: str, quiet: bool) -> tuple[dict[str, Any], int]:
-  """What would run: rows by tier, and trials by study."""
-  from experiments.protocol import reproduce
-
-  items = reproduce.planned(claims, tier)
-  for item in () if quiet else items:
-    print(f"{item['name']}: {item['trials']} trials, {item['steps']} steps at tier {item['tier']}")
-  return {"schema": 1, "items": items}, 0
+    outcome.show(page.table(found.found["claims"]))
+  print(f"{found.found['seconds']:.0f} s; report: {found.found['report']}", file=sys.stderr)
+  return found.document, 0 if found.complete else 3
