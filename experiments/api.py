@@ -21,7 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from experiments.pages.results import Compared, Planned, Reproduced, Result, Runs, Swept, Trained
 from model.errors import Refused
@@ -55,6 +55,7 @@ __all__ = [
 
 Settings = Mapping[str, Any] | Iterable[str]  # {"model.heads": 2} or ["model.heads=2"]
 Folder = str | Path
+Given, Found = ParamSpec("Given"), TypeVar("Found")
 
 TIERS = ("exact", "quick", "small", "long", "gpu")
 MEASURES = ("accuracy", "loss", "auc", "t90_restricted", "wer", "per")  # what a sweep's table shows, where there is it
@@ -66,11 +67,11 @@ RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 # The verbs
 
 
-def verb(function: Callable) -> Callable:
+def verb(function: Callable[Given, Found]) -> Callable[Given, Found]:
   """A mistake comes out as model.errors.Refused in one line; an interrupt as KeyboardInterrupt, after saving."""
 
   @functools.wraps(function)
-  def told(*args, **options):
+  def told(*args: Given.args, **options: Given.kwargs) -> Found:
     from configs.errors import Refused as ConfigRefused
     from experiments.run.signals import Interrupted
 
@@ -169,7 +170,7 @@ def sweep(
   from experiments.run.store import opened, place
 
   started = time.monotonic()
-  _whole("seeds", seeds, 1, MOST_SEEDS)
+  _whole("seeds", seeds, 1, MOST_SEEDS), _whole("jobs", jobs, 0)
   card, given = override.located(str(card)), _settings(overrides)
   named = sweeps.points(card, given, _axes(axes))
   for config in named.values():
@@ -229,7 +230,7 @@ def compare(
   from experiments.run.store import opened, place
 
   started = time.monotonic()
-  _whole("seeds", seeds, 1, MOST_SEEDS)
+  _whole("seeds", seeds, 1, MOST_SEEDS), _whole("jobs", jobs, 0)
   if not (isinstance(delta, int | float) and 0 <= delta < math.inf):
     raise Refused(f"delta={delta!r}; allowed: a number of at least 0")
   if better not in (None, "max", "min"):
@@ -281,6 +282,7 @@ def reproduce(
   started = time.monotonic()
   if tier not in TIERS:
     raise Refused(f"tier={tier!r}; allowed: {', '.join(TIERS)}")
+  _whole("jobs", jobs, 0)
   texts = [str(text) for text in claims]
   chosen = catalog.select(texts)
   from experiments.protocol import reproduce as protocol
