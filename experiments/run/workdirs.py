@@ -37,7 +37,7 @@ def _is_workdir(folder: Path) -> bool:
 
 
 def listed(roots: Iterable[Path], where: str = "") -> list[dict[str, Any]]:
-  """The trials of these workdirs that fulfil `where`, each with the config keys in which those listed differ.
+  """The trials of these workdirs that fulfil `where`, each with the config keys that it names or in which they differ.
 
   An item holds FIELDS, "config" {key: value} and "measures" {name: number}. Its status is that of the result,
   "unfinished" where there is none yet, or "damaged" with the cause.
@@ -47,10 +47,11 @@ def listed(roots: Iterable[Path], where: str = "") -> list[dict[str, Any]]:
   if condition is not None:
     rows = [{name: item[name] for name in FIELDS} | item["config"] | item["measures"] for item in items]
     items = [item for item, fits in zip(items, condition.chosen(rows), strict=True) if fits]
-  differing = _differing([item["config"] for item in items])
+  named = () if condition is None else condition.names
+  shown = sorted({*named, *_differing([item["config"] for item in items])})
   for item in items:
-    item["config"] = {key: item["config"][key] for key in differing if key in item["config"]}
-  return sorted(items, key=lambda item: (item["workdir"], *(_order(item["config"].get(key)) for key in differing)))
+    item["config"] = {key: item["config"][key] for key in shown if key in item["config"]}
+  return sorted(items, key=lambda item: (item["workdir"], *(_order(item["config"].get(key)) for key in shown)))
 
 
 def _trials(root: Path) -> list[dict[str, Any]]:

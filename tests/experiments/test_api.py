@@ -216,13 +216,16 @@ def test_an_encoder_decoder_answers_a_source_as_its_judge_would_hear_it():
     seq2seq.predict([[5, 0]])
 
 
-def test_a_model_without_weights_says_so():
-  linear, _ = fresh({"model.attention.kind": "linear"})
-  with pytest.raises(Refused, match=r"encoder/0 has no attention weights to look at; use a mechanism that has"):
-    linear.attention(linear.examples(1).inputs)
+def test_a_model_without_weights_says_so(model, monkeypatch):
   rnn, _ = fresh({"task.kind": "duplicate", "model.kind": "rnn"})
   with pytest.raises(Refused, match=r"model\.kind=rnn has no attention to show"):
     rnn.attention([[1, 2]])
+  layer = look._layer
+  monkeypatch.setattr(look, "_layer", lambda entry: layer(entry | {"weights_BKGTS": None}))
+  with pytest.raises(
+    Refused, match=r"encoder/0 has no attention weights to look at; use a mechanism that has, such as"
+  ):
+    model.attention(model.examples(5).inputs)  # a shape that nothing was compiled for
 
 
 def test_a_sweep_keeps_its_models_and_its_document_is_the_commands(swept, place, capsys):

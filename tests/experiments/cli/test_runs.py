@@ -74,6 +74,8 @@ def test_a_condition_chooses_by_config_status_and_measure(workdirs, capsys):
   }.items():
     items = json.loads(answered(capsys, "assay-results/sweep-recall", "--where", where, "--json").out)["items"]
     assert [item["trial"] for item in items] == [workdirs[0][name] for name in names], where
+  (alone,) = api.runs(where="model.heads=1").rows
+  assert alone["model.heads"] == 1  # named, though nothing listed differs in it
   out, err = answered(capsys, "--where", "accuracy>2")
   assert out == ""
   assert "no trial fulfils the condition" in err
