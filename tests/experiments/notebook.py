@@ -40,7 +40,8 @@ def _output(value: Any, number: int) -> dict[str, Any]:
   if hasattr(value, "_repr_png_"):
     data = {"image/png": base64.b64encode(value._repr_png_()).decode(), "text/plain": ["<figure>"]}
   else:
-    data = {"text/plain": str(value).splitlines(keepends=True)}
+    text = value.to_string() if hasattr(value, "to_string") else str(value)  # a frame with all its columns
+    data = {"text/plain": text.splitlines(keepends=True)}
   return {"output_type": "execute_result", "execution_count": number, "metadata": {}, "data": data}
 
 
