@@ -55,7 +55,8 @@ __all__ = [
 
 Settings = Mapping[str, Any] | Iterable[str]  # {"model.heads": 2} or ["model.heads=2"]
 Folder = str | Path
-Given, Found = ParamSpec("Given"), TypeVar("Found")
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
 
 TIERS = ("exact", "quick", "small", "long", "gpu")
 MEASURES = ("accuracy", "loss", "auc", "t90_restricted", "wer", "per")  # what a sweep's table shows, where there is it
@@ -170,7 +171,8 @@ def sweep(
   from experiments.run.store import opened, place
 
   started = time.monotonic()
-  _whole("seeds", seeds, 1, MOST_SEEDS), _whole("jobs", jobs, 0)
+  _whole("seeds", seeds, 1, MOST_SEEDS)
+  _whole("jobs", jobs, 0)
   card, given = override.located(str(card)), _settings(overrides)
   named = sweeps.points(card, given, _axes(axes))
   for config in named.values():
@@ -230,7 +232,8 @@ def compare(
   from experiments.run.store import opened, place
 
   started = time.monotonic()
-  _whole("seeds", seeds, 1, MOST_SEEDS), _whole("jobs", jobs, 0)
+  _whole("seeds", seeds, 1, MOST_SEEDS)
+  _whole("jobs", jobs, 0)
   if not (isinstance(delta, int | float) and 0 <= delta < math.inf):
     raise Refused(f"delta={delta!r}; allowed: a number of at least 0")
   if better not in (None, "max", "min"):
