@@ -137,6 +137,7 @@ def test_the_command_line_starts_without_jax():
     if name
     in (
       "experiments.cli.cli",
+      "experiments.api",
       "experiments.protocol.claim",
       "experiments.ledger.ledger",
       "model.errors",
@@ -145,7 +146,7 @@ def test_the_command_line_starts_without_jax():
     or name.startswith("configs")
     or (name.startswith("experiments.claims") and not re.search(r"\.(checks\w*|grid|known_arms)$", name))
   ]
-  assert "experiments.cli.cli" in roots
+  assert {"experiments.cli.cli", "experiments.api"} <= set(roots)
   wrong = [f"{by} imports {name}" for name, by in closure(roots).items() if name.split(".")[0] in AT_START]
   assert not wrong
 
@@ -170,6 +171,7 @@ FLOORS = (
   {"protocol", "claims", "ledger", "bench"},
   {"pages"},
   {"proof"},
+  {"api"},  # experiments/api.py, the one file beside the rooms
   {"cli"},
 )
 # A process of its own that answers for a task must build it as a worker does.
@@ -182,16 +184,28 @@ def floor(module: str) -> int:
 
 
 def test_rooms_know_what_stands_below_them():
-  ours = [name for name in modules() if name.count(".") > 1 and name.startswith("experiments.")]
-  pairs = {(module, name) for module in ours for name, _ in imports(module) if name.count(".") > 1 and name in ours}
+  inside = {name for name in modules() if name.startswith("experiments.") and name.count(".") > 1}
+  ours = inside | {"experiments.api"}
+  pairs = {(module, name) for module in ours for name, _ in imports(module) if name in ours}
   assert len(pairs) > 300
   assert {pair for pair in pairs if floor(pair[0]) < floor(pair[1])} == UPWARD
 
 
 def test_every_room_has_its_floor():
-  assert {
-    path.name for path in (ROOT / "experiments").iterdir() if path.is_dir() and path.name != "__pycache__"
-  } == set().union(*FLOORS)
+  folder = ROOT / "experiments"
+  rooms = {path.parent.name for path in folder.glob("*/__init__.py")}
+  flat = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+  assert flat == {"api"}
+  assert rooms | flat == set().union(*FLOORS)
+
+
+def test_commands_reach_the_rooms_of_their_verbs_through_the_api():
+  """The verbs that Python has too are thin layers over it: no runner, no store, no protocol's run."""
+  below = ("experiments.run.runner", "experiments.run.store", "experiments.protocol.reproduce", "experiments.worker")
+  for verb in ("train", "sweep", "compare", "reproduce", "runs"):
+    names = {name for name, _ in imports(f"experiments.cli.commands.{verb}")}
+    assert "experiments.api" in names, verb
+    assert not {name for name in names if name.startswith(below)}, verb
 
 
 def test_what_runs_without_jax_never_imports_it():

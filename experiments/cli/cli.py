@@ -53,6 +53,7 @@ def parser() -> flags.Parser:
     "--axis", nargs="+", action="extend", default=[], metavar="KEY=V1,V2", help="crossed; a value with commas as (0,1)"
   )
   sub.add_argument("--seeds", type=flags.seeds, default=3, help="seeds per point (default 3)")
+  sub.add_argument("--keep", action="store_true", help="keep final checkpoints, for `load` in Python")
   sub.add_argument("--dry_run", action="store_true", help="print points, cohorts, sizes and time; run nothing")
   sub = add("compare", "tune two or more arms alike and tell them apart", config=True, workdir=True, jobs=True)
   sub.add_argument("arms", nargs="+", metavar="ARM", help="attention=dot, or KEY=VALUE,KEY=VALUE")
@@ -85,6 +86,10 @@ def parser() -> flags.Parser:
   sub.add_argument("--release", action="store_true", help="with check: stale rows are an error")
   sub.add_argument("--since", default="", metavar="COMMIT", help="with prove: the commit that made the rows")
   sub.add_argument("--replay", action="store_true", help="with prove: where programs differ, compare a run per arm")
+  sub = add("runs", "list stored trials: config keys that differ, status, measures")
+  sub.add_argument("workdirs", nargs="*", metavar="WORKDIR", help="default: all under ./assay-results")
+  sub.add_argument("--where", default="", metavar="CONDITION", help='such as "model.heads>=4 and status=done"')
+  sub.add_argument("--csv", action="store_true", help="CSV on stdout, with every measure")
   sub = add("report", "write the report of a workdir again")
   sub.add_argument("workdir")
   sub = add("check", "verify every file of a workdir: what is damaged, missing, foreign or left over")

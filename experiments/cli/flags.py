@@ -102,9 +102,9 @@ def real(text: str) -> float:
 
 def workdir(given: str | None, command: str, name: str) -> Path:
   """The workdir asked for, or ./assay-results/<command>-<name>."""
-  if given is not None and (not given or "\0" in given):
-    raise Refused(f"--workdir={given!r} is not a folder's name; leave it out for ./assay-results")
-  return Path(given) if given is not None else Path("assay-results") / f"{command}-{Path(name).stem}"
+  from experiments.run import store
+
+  return store.place(given, command, name)
 
 
 def shadowed() -> None:

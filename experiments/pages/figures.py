@@ -15,12 +15,18 @@ POINTS = 48  # of a learning curve; more cannot be told apart at this width
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-  """One picture: the SVG text, what stands above it, its legend as (swatch, label), and a note."""
+  """One picture: the SVG text, what stands above it, its legend as (style, label), a note, and what draws it."""
 
   caption: str
   svg: str
-  legend: tuple[tuple[str, str], ...] = ()
-  note: str = ""
+  keys: tuple[tuple[Style, str], ...]
+  note: str
+  paint: Callable
+
+  @property
+  def legend(self) -> tuple[tuple[str, str], ...]:
+    """(swatch, label) of the page's legend."""
+    return tuple((style.swatch, label) for style, label in self.keys)
 
 
 def panels(study: StudyPlot, prefix: str) -> list[Panel]:
@@ -86,9 +92,9 @@ def _by_x(study: StudyPlot, prefix: str) -> Panel:
     ax.set_xticks([place(x) for x in shown], [numbers.number(x) for x in shown])
     ax.set_xlabel(marks.cut(f"{study.x_label} (log scale)" if place(2.0) == 1.0 else study.x_label, 44))
 
-  legend = [(style.swatch, group) for group, style in zip(groups, styles, strict=True) if len(groups) > 1]
+  keys = tuple((style, group) for group, style in zip(groups, styles, strict=True) if len(groups) > 1)
   drawn = marks.picture(paint, prefix, _spoken(study), y_label=study.y_label)
-  return Panel(_what(study, f"by {study.x_label}"), drawn, tuple(legend), _note(study))
+  return Panel(_what(study, f"by {study.x_label}"), drawn, keys, _note(study), paint)
 
 
 def _by_name(study: StudyPlot, prefix: str) -> Panel:
@@ -112,7 +118,7 @@ def _by_name(study: StudyPlot, prefix: str) -> Panel:
     ax.set_xlabel(marks.cut(study.y_label, 44))
 
   height = min(max(marks.SIZE[1], 0.34 * len(order) + 0.8), 12.0)
-  return Panel(_what(study, "by arm"), marks.picture(paint, prefix, _spoken(study), height), (), _note(study))
+  return Panel(_what(study, "by arm"), marks.picture(paint, prefix, _spoken(study), height), (), _note(study), paint)
 
 
 def _curves(study: StudyPlot, title: str, arms: list[ArmData], styles: list[Style], prefix: str) -> Panel | None:
@@ -134,7 +140,8 @@ def _curves(study: StudyPlot, title: str, arms: list[ArmData], styles: list[Styl
     f"{arm.name}: {numbers.number(mean[-1][1])}" for arm, mean in zip(arms, means, strict=True) if mean
   )
   drawn = marks.picture(paint, prefix, label, y_label=f"{study.curve_label}, validation" if study.curve_label else "")
-  return Panel(_titled("Learning curves", title), drawn, _legend(study, arms, styles), "Bands: 95 %, Student's t.")
+  note = "Bands: 95 %, Student's t."
+  return Panel(_titled("Learning curves", title), drawn, _keys(study, arms, styles), note, paint)
 
 
 def _rates(study: StudyPlot, title: str, arms: list[ArmData], styles: list[Style], prefix: str) -> Panel | None:
@@ -172,7 +179,7 @@ def _rates(study: StudyPlot, title: str, arms: list[ArmData], styles: list[Style
     note += " ▶: on the edge of its grid."
   said = "Learning rates tried; chosen: " + ", ".join(chosen)
   drawn = marks.picture(paint, prefix, said, y_label=f"{study.y_label}, tuning seeds" if study.y_label else "")
-  return Panel(_titled("Learning rates tried", title), drawn, _legend(study, arms, styles), note)
+  return Panel(_titled("Learning rates tried", title), drawn, _keys(study, arms, styles), note, paint)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -205,7 +212,7 @@ def _mean_curve(curves: Sequence, within: tuple[float, float] = LINE) -> list[tu
   return rows
 
 
-def _legend(study: StudyPlot, arms: Sequence[ArmData], styles: Sequence[Style]) -> tuple[tuple[str, str], ...]:
+def _keys(study: StudyPlot, arms: Sequence[ArmData], styles: Sequence[Style]) -> tuple[tuple[Style, str], ...]:
   """Ordered arms go by their number (the axis label stands before the first), the others by name."""
   if len(arms) < 2:
     return ()
@@ -213,7 +220,7 @@ def _legend(study: StudyPlot, arms: Sequence[ArmData], styles: Sequence[Style]) 
   labels = [numbers.number(arm.x) if ordered else arm.name for arm in arms]
   if ordered and study.x_label:
     labels[0] = f"{study.x_label} {labels[0]}"
-  return tuple((style.swatch, label) for label, style in zip(labels, styles, strict=True))
+  return tuple(zip(styles, labels, strict=True))
 
 
 def _spoken(study: StudyPlot) -> str:

@@ -29,6 +29,26 @@ SHAPES = (  # the markers again, in a legend's 24 x 12 box
   "M12 2l3.5 2v4l-3.5 2l-3.5-2v-4z",
 )
 
+RULES: dict[Any, Any] = {  # matplotlib's, for every picture
+  "svg.hashsalt": "attention assay",  # ids from content: the same study gives the same bytes
+  "svg.fonttype": "none",
+  "text.parse_math": False,  # an arm's name may hold a dollar
+  "path.simplify": False,
+  "font.size": 12,
+  "axes.edgecolor": svg.MUTED,
+  "axes.labelcolor": svg.MUTED,
+  "axes.linewidth": 0.8,
+  "axes.grid": True,
+  "axes.grid.axis": "y",
+  "axes.axisbelow": True,
+  "axes.formatter.useoffset": False,
+  "grid.color": svg.GRID,
+  "xtick.color": svg.MUTED,
+  "ytick.color": svg.MUTED,
+  "xtick.major.size": 0,
+  "ytick.major.size": 0,
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Style:
@@ -112,44 +132,31 @@ def picture(paint: Callable, prefix: str, label: str, height: float = SIZE[1], y
   from matplotlib.backends.backend_svg import FigureCanvasSVG
   from matplotlib.figure import Figure
 
-  rules: dict[Any, Any] = {
-    "svg.hashsalt": "attention assay",  # ids from content: the same study gives the same bytes
-    "svg.fonttype": "none",
-    "text.parse_math": False,  # an arm's name may hold a dollar
-    "path.simplify": False,
-    "font.size": 12,
-    "axes.edgecolor": svg.MUTED,
-    "axes.labelcolor": svg.MUTED,
-    "axes.linewidth": 0.8,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "axes.formatter.useoffset": False,
-    "grid.color": svg.GRID,
-    "xtick.color": svg.MUTED,
-    "ytick.color": svg.MUTED,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-  }
-  with matplotlib.rc_context(rules), warnings.catch_warnings():
+  with matplotlib.rc_context(RULES), warnings.catch_warnings():
     warnings.simplefilter(
       "ignore", UserWarning
     )  # a glyph missing in matplotlib's font: the reader's browser has its own
     figure = Figure(figsize=(SIZE[0], height))
     FigureCanvasSVG(figure)
     ax = figure.add_subplot()
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    ax.margins(x=0.05, y=0.08)
-    paint(ax)
+    framed(ax, paint)
     if y_label:
       above = {"xycoords": ("figure points", "axes fraction"), "textcoords": "offset points"}
-      ax.annotate(cut(y_label, 54), (4, 1), (0, 9), ha="left", va="bottom", color=svg.MUTED, **above)
-    for artist in itertools.chain(ax.lines, ax.collections, ax.patches, ax.texts):
-      artist.set_clip_on(False)
+      name = ax.annotate(cut(y_label, 54), (4, 1), (0, 9), ha="left", va="bottom", color=svg.MUTED, **above)
+      name.set_clip_on(False)
     _margins(figure, ax, height, 28 if y_label else 10)
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
   return svg.tidy(text.getvalue(), prefix, numbers.plain(label))
+
+
+def framed(ax, paint: Callable) -> None:
+  """What `paint(ax)` draws, in axes that look like those of every picture; within RULES."""
+  ax.spines[["top", "right", "left"]].set_visible(False)
+  ax.margins(x=0.05, y=0.08)
+  paint(ax)
+  for artist in itertools.chain(ax.lines, ax.collections, ax.patches, ax.texts):
+    artist.set_clip_on(False)
 
 
 def _margins(figure, ax, height: float, above: float) -> None:

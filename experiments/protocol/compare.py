@@ -11,6 +11,7 @@ from configs import values as types
 from experiments.protocol import measures, scales, study
 from experiments.protocol.claim import Study
 from experiments.protocol.sweep import label
+from experiments.protocol.sweep import settings as settings_of
 from experiments.run.runner import Runner
 from model.errors import Refused
 
@@ -31,22 +32,23 @@ NO_ANSWER = "no answer"
 FRESH = 200  # first seed of a comparison: neither tuning nor reporting seed of a claim
 
 
-def arms(card: str, overrides: Sequence[str], texts: Sequence[str]) -> dict[str, dict[str, Any]]:
-  """Name -> overrides of each arm; "attention=dot,model.heads=8" is one arm. Two equal arms make an A/A test."""
-  if len(texts) < 2:
+def arms(
+  card: str, overrides: override.Overrides, given: Sequence[str | Mapping[str, object]]
+) -> dict[str, dict[str, Any]]:
+  """Name -> overrides of each arm; one arm is "attention=dot,model.heads=8", or {"attention": "dot", "model.heads": 8}.
+
+  Two equal arms make an A/A test.
+  """
+  if len(given) < 2:
     raise Refused(
-      f"compare needs two arms, received {len(texts)} ({' '.join(texts)}); add another, such as attention=additive"
+      f"compare needs two arms, received {len(given)} ({' '.join(map(_text, given))}); add another, such as "
+      "attention=additive"
     )
-  shared, configs = dict(text.split("=", 1) for text in overrides), []
+  shared, configs = settings_of(overrides), []
   _refuse_overwritten(shared, "--config.")
   named: dict[str, dict[str, Any]] = {}
-  for text in texts:
-    point: dict[str, object] = {}
-    for part in axes.split(text, f"arm {text!r}"):
-      key, equals, value = part.partition("=")
-      if not equals or not key or not value:
-        raise Refused(f"arm {text!r} is not KEY=VALUE or KEY=VALUE,KEY=VALUE; write for instance attention=dot")
-      point[SHORT.get(key, key)] = value
+  for arm in given:
+    point, text = _point(arm), _text(arm)
     _refuse_overwritten(point, "")
     settings = shared | point
     configs.append(override.load(card, point, shared=shared))  # refuses here, before anything runs
@@ -56,6 +58,26 @@ def arms(card: str, overrides: Sequence[str], texts: Sequence[str]) -> dict[str,
     named[name if name not in named else f"{name} ({len(named) + 1})"] = settings
   override.refuse_idle_shared(card, shared, configs)
   return named
+
+
+def _point(arm: str | Mapping[str, object]) -> dict[str, object]:
+  """What an arm sets, short names written out."""
+  if isinstance(arm, Mapping):
+    if not arm:
+      raise Refused("an arm sets nothing; give for instance {'attention': 'dot'}")
+    return {SHORT.get(key, key): value for key, value in arm.items()}
+  point: dict[str, object] = {}
+  for part in axes.split(arm, f"arm {arm!r}"):
+    key, equals, value = part.partition("=")
+    if not equals or not key or not value:
+      raise Refused(f"arm {arm!r} is not KEY=VALUE or KEY=VALUE,KEY=VALUE; write for instance attention=dot")
+    point[SHORT.get(key, key)] = value
+  return point
+
+
+def _text(arm: str | Mapping[str, object]) -> str:
+  """An arm as the command line writes it."""
+  return arm if isinstance(arm, str) else ",".join(f"{key}={value}" for key, value in arm.items())
 
 
 def _refuse_overwritten(settings: Mapping[str, object], prefix: str) -> None:

@@ -19,11 +19,14 @@ from model.errors import Refused
 SEED_BASE = 1000  # a sweep's seeds are neither tuning nor reporting seeds of any claim
 
 
-def points(card: str, overrides: Sequence[str], given_axes: Sequence[str]) -> dict[str, dict[str, Any]]:
-  """Name -> resolved config of every point: the axes crossed, or the card's own sweep()."""
-  chosen = axes.product(*(axes.axis(text) for text in given_axes)) if given_axes else override.points(card)
+def points(card: str, overrides: override.Overrides, given_axes: Sequence[str] | Mapping) -> dict[str, dict[str, Any]]:
+  """Name -> resolved config of every point: the axes crossed, or the card's own sweep().
+
+  axes: texts "model.heads=1,2", or {"model.heads": [1, 2]}.
+  """
+  chosen = axes.product(*_axes(given_axes)) if given_axes else override.points(card)
   base = override.load(card, shared=overrides)
-  _refuse_seed(dict(text.split("=", 1) for text in overrides), "--config.")
+  _refuse_seed(settings(overrides), "--config.")
   named: dict[str, dict[str, Any]] = {}
   for point in chosen:
     _refuse_seed(point, "")
@@ -34,6 +37,29 @@ def points(card: str, overrides: Sequence[str], given_axes: Sequence[str]) -> di
   override.refuse_idle_shared(card, overrides, named.values())
   measures.refuse_equal(named, {name: name for name in named}, "points ")
   return named
+
+
+def settings(overrides: override.Overrides) -> dict[str, object]:
+  """Overrides as {dotted key: value}, whether given so or as texts "key=value"."""
+  pairs: Any = overrides if isinstance(overrides, Mapping) else [text.split("=", 1) for text in overrides]
+  return dict(pairs)
+
+
+def _axes(given: Sequence[str] | Mapping) -> list[dict[str, list]]:
+  if not isinstance(given, Mapping):
+    return [axes.axis(text) for text in given]
+  return [
+    axes.axis(f"{key}={many}") if isinstance(many, str) else {key: _each(key, many)} for key, many in given.items()
+  ]
+
+
+def _each(key: str, many: Any) -> list:
+  """The values of an axis, at least one and each once."""
+  if not isinstance(many, Iterable) or not (found := list(many)):
+    raise Refused(f"axis {key!r} is {many!r}; allowed: a list of values such as [1, 2, 4]")
+  if len({repr(value) for value in found}) < len(found):
+    raise Refused(f"axis {key!r} names a value twice; name each once")
+  return found
 
 
 def _refuse_seed(settings: Mapping[str, object], prefix: str) -> None:

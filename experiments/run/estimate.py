@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.run.cohorts import digest
+from experiments.run.cohorts import hash_of
 from train import compute
 
 START = 2.8  # seconds of a worker until it can work: interpreter, jax, flax
@@ -102,7 +102,7 @@ def _seen() -> Path:
 
 
 def _name(cohort: str, code: str) -> str:
-  return digest([cohort, code])[:24]
+  return hash_of([cohort, code])[:24]
 
 
 def stored(root: Path, keys: Iterable[str]) -> int:

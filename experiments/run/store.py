@@ -27,6 +27,7 @@ STATUSES = (*FINISHED, "failed")
 BESIDE = ("config.json", "metrics.jsonl")  # what a result answers for
 OURS = ("trials", "cohorts", "calls", "damaged", "bench", "ledger.jsonl", "report.json", "report.html", "crash.txt")
 SHOWN = 3  # of many names
+DEFAULT = Path("assay-results")  # where workdirs lie unless one is named
 
 
 def number(value: Any) -> Any:
@@ -214,6 +215,14 @@ def told(kind: str, faults: Mapping[str, Damaged], then: str = "run again") -> s
 def lines(rows: list[dict[str, float]]) -> str:
   """Rows as JSON lines."""
   return "".join(atomic.canonical(row) + "\n" for row in rows)
+
+
+def place(given: str | Path | None, command: str, name: str) -> Path:
+  """The workdir asked for, or ./assay-results/<command>-<name>."""
+  text = None if given is None else str(given)
+  if text is not None and (not text or "\0" in text):
+    raise Refused(f"--workdir={text!r} is not a folder's name; leave it out for ./assay-results")
+  return Path(text) if text is not None else DEFAULT / f"{command}-{Path(name).stem}"
 
 
 @contextlib.contextmanager

@@ -118,8 +118,8 @@ class Lsh(Mechanism):
       out_BKNCD = jnp.concatenate([out_BKNCD[..., :-1], sum_BKNC1], -1)
     out_BTKD, sum_BTK1 = self._join(out_BKNCD, top_BKNC1, column_BKNC, bucket_BKRT.shape[-1])
     itself_BTK1 = (jnp.asarray(see.q.segment_BT) > 0)[:, :, None, None]
-    if self.key_of_weights(key) is not None:
-      itself_BTK1 = self.dropped(ones_BTK1 * itself_BTK1, jax.random.fold_in(key, 1))
+    if (drawn := self.key_of_weights(key)) is not None:
+      itself_BTK1 = self.dropped(ones_BTK1 * itself_BTK1, jax.random.fold_in(drawn, 1))
     out_BTKD = jnp.where(sum_BTK1 > 0, out_BTKD / jnp.where(sum_BTK1 > 0, sum_BTK1, 1.0), itself_BTK1 * v_BTKD)
     return out_BTKD[:, :, :, None].astype(v_BTKD.dtype)
 

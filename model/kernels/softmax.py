@@ -117,7 +117,7 @@ def _exponentials(score_BKGTS, seen_B11TS):
 # Disjoint sets of keys
 
 
-def by_blocks(part: Callable, add: Callable, blocks, see: See, key=None, start: Callable | None = None):
+def by_blocks(part: Callable, add: Callable, blocks, see: See, key=None, start: Callable | None = None) -> Any:
   """part(k, v, see, key) of one block of keys after the other, added up.
 
   blocks: from `in_blocks`. key: each block gets one of its own from it. start: what zeros of a part's shapes become

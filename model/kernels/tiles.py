@@ -52,8 +52,8 @@ def look(
 
   at_RNJ, some_RNJ = jnp.asarray(at_RNJ, jnp.int32), jnp.asarray(some_RNJ)
   queries = [*(cut(a, T // N) for a in (q_BTKGD, *see.q)), some_RNJ]
-  if mechanism.key_of_weights(key) is not None:
-    queries.append(jax.random.key_data(jax.random.split(key, N))[None])
+  if (drawn := mechanism.key_of_weights(key)) is not None:
+    queries.append(jax.random.key_data(jax.random.split(drawn, N))[None])
   mark = [] if see.mark_BS is None else [see.mark_BS]
   keys = [cut(a, size) for a in (k_BSKD, v_BSKD, *see.k, *mark)]
   scores = B * K * G * T // N * J * size

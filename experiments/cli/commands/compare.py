@@ -2,103 +2,29 @@
 
 import math
 import sys
-import time
-from dataclasses import replace
 from typing import Any
 
-from configs import override
+from experiments import api
 from experiments.cli import flags
-from experiments.ledger import ledger
 from experiments.pages import methods, outcome
-from experiments.pages.report import ArmData, Comparison, Report
-from experiments.protocol import compare, glossary, scales, study, sweep
-from experiments.record import corpora
-from experiments.run.progress import Progress
-from experiments.run.runner import Options, Runner
-from experiments.run.store import opened
+from experiments.pages.report import ArmData
+from experiments.protocol import glossary, study
 
 COSTS = {"parameters": (1, ".0f"), "flops": (1e6, ".3g"), "step_seconds": (1e-3, ".3g"), "memory_bytes": (2**20, ".3g")}
+OPTIONS = ("metric", "delta", "better", "seeds", "lrs", "workdir", "jobs", "profile", "keep_stale")
 
 
 def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   """Runs the protocol on the arms; the document holds comparisons, arms and their cost."""
-  started = time.monotonic()
-  named = compare.arms(space.config, overrides, space.arms)
-  plan = compare.plan(space.config, named, space.metric, space.seeds, space.lrs, space.better)
-  configs = [override.resolve(override.load(space.config, shared=settings)) for settings in named.values()]
-  for config in configs:
-    corpora.present(config)
-  if warning := compare.warning(space.seeds):
-    print(warning, file=sys.stderr)
-  root = flags.workdir(space.workdir, "compare", space.config)
-  identity = {"command": "compare", "card": space.config}
-  with opened(root, identity) as store, Progress(f"compare on {space.config}") as progress:
-    with Runner(
-      store, Options(jobs=space.jobs, profile=space.profile, keep_stale=space.keep_stale), progress
-    ) as runner:
-      done, found = compare.run(plan, space.delta, runner)
-    ran = {name for name, arm in done.arms.items() if any(r["status"] != "failed" for r in arm.results)}
-    costs = {name: _cost(config) for name, config in zip(named, configs, strict=True) if name in ran}
-    drawn = outcome.study_plot(done, store)
-    arms = [replace(arm, cost={**costs.get(arm.name, {}), **arm.cost}) for arm in drawn.arms]
-    page = Report(
-      title=f"{' against '.join(named)} on {space.config}",
-      studies=[replace(drawn, arms=arms)],
-      comparisons=[_comparison(item) for item in found],
-      meta=outcome.meta(flags.typed(space), runner.backend, time.monotonic() - started),
-      outcomes=outcome.failures(done),
-      methods=_methods(done, found),
-    )
-    report = outcome.write(root, page)
-  items = [_arm(arm, done.arms[arm.name], space.metric) for arm in arms]
+  options = {name: getattr(space, name) for name in OPTIONS}
+  compared = api.compare(space.config, space.arms, overrides, asked=flags.typed(space), **options)
   if not space.json:
-    _print(found, items, space.metric, arms, fixed=study.fixed(plan))
-  print(f"report: {report}", file=sys.stderr)
-  document = {"schema": 1, "workdir": str(root), "report": str(report), "comparisons": found, "arms": items}
-  unanswered = any(item["answer"].startswith(compare.NO_ANSWER) for item in found)
-  return document | {"trials": runner.counts}, 3 if runner.counts["failed"] or unanswered else 0
-
-
-def _cost(config) -> dict[str, float]:
-  from experiments.worker.pack import prepare
-  from train.step import cost
-
-  cohort = prepare(config)
-  return cost(cohort.whole, config, cohort.train_data, compiled=True)
-
-
-def _methods(done: study.Finished, found: list[dict[str, Any]]) -> list[str]:
-  """What the report says was done."""
-  plan = done.study
-  rates = {lr for arm in done.arms.values() for lr, _ in arm.tuning} | {*plan.grid}
-  used = [(item["method"], item["n"]) for item in found]
-  return methods.compared(plan.metric, rates=[*rates], tuning=plan.tuning, reporting=plan.reporting, used=used)
-
-
-def _comparison(item: dict[str, Any]) -> Comparison:
-  from experiments.protocol import stats  # scipy: not before a mistake is told
-
-  reason = f"{item['answer']} ({stats.said(item['method'], item['n'])})" if item["n"] else item["answer"]
-  return Comparison(
-    item["name"],
-    item["effect"],
-    tuple(item["ci"]),
-    item["delta"],
-    item["n"],
-    item["p"],
-    0.05,
-    reason,
-    glossary.label(item["metric"]),
-  )
-
-
-def _arm(drawn, arm: study.Arm, metric: str) -> dict[str, Any]:
-  """One arm's line; without figures where its trials gave no numbers."""
-  scale = scales.scale(arm.config, metric)
-  values = [] if arm.fault(metric) else arm.values(metric)
-  entry = ledger.arm(arm.name, values, lr=arm.lr, lr_on_edge=arm.on_edge, within=(scale.low, scale.high))
-  lost = {status: getattr(drawn, status) for status in ("diverged", "stalled", "failed", "stale")}
-  return entry | lost | {"method": sweep.figures(arm, metric)["method"], "cost": dict(drawn.cost)}
+    assert compared.study is not None
+    found, items = compared.found["comparisons"], compared.found["arms"]
+    drawn = compared.report.studies[0].arms
+    _print(found, items, space.metric, drawn, fixed=study.fixed(compared.study.study))
+  print(f"report: {compared.found['report']}", file=sys.stderr)
+  return compared.document, 0 if compared.complete else 3
 
 
 def _beside(arm: ArmData) -> str:

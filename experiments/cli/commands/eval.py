@@ -4,10 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from experiments.record.atomic import Damaged
-from experiments.record.corpora import hashes
-from experiments.run import store as stores
-from experiments.run.cohorts import trial_key
+from experiments.run import workdirs
 from experiments.run.store import Store
 from model.errors import Refused
 
@@ -15,7 +12,7 @@ from model.errors import Refused
 def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   """Loss, accuracy, slices and, where the task has one, the judge's metrics on the chosen split."""
   root = Path(space.workdir)
-  key, config = _trained(root)
+  key, config = workdirs.trained(root)
   from experiments.record import stamp
   from experiments.run.cohorts import Pack, cohort_key
   from experiments.worker import pack
@@ -38,25 +35,3 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
       print(f"{name}: {value:.6g}")
   document = {"schema": 1, "workdir": str(root), "trial": key, "split": space.split, "step": int(state.step[0])}
   return document | {"stale": bool(changed), "measures": measures}, 0
-
-
-def _trained(root: Path) -> tuple[str, dict[str, Any]]:
-  """The workdir's trial and its config, proved to belong together."""
-  try:
-    plan = stores.plan(root) or {}
-  except Damaged as damage:
-    raise Refused(f"{root / 'plan.json'} is damaged ({damage}); run `assay check {root} --repair`") from damage
-  key = plan.get("trial")
-  if plan.get("command") != "train" or not isinstance(key, str):
-    raise Refused(f"{root} is no workdir of `assay train`; train first, or give its folder")
-  try:
-    config = Store(root).config(key)
-    if trial_key(config, hashes(config)) != key:
-      raise Damaged("config.json is not that of the trial")
-  except FileNotFoundError as error:
-    raise Refused(f"{root} keeps no model; run `assay train` with the same config again") from error
-  except (Damaged, KeyError, TypeError) as damage:
-    raise Refused(
-      f"trial {key} of {root} is damaged ({damage}); run `assay train` with the same config again: it will run again"
-    ) from damage
-  return key, config

@@ -4,66 +4,25 @@ On a terminal each claim is told in one or two lines as soon as it is decided, e
 """
 
 import sys
-import time
-from collections import Counter
 from typing import Any
 
+from experiments import api
 from experiments.cli import flags
-from experiments.protocol import catalog
-
-BASIS = "what trials of a study took when the ledger's row was made, else the FLOPs of its models"
 
 
 def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   """Runs what the claims need at the tier, writes ledger.jsonl and report.html, prints lines on each claim."""
-  started = time.monotonic()
-  claims = catalog.select(space.claims)
-  if space.dry_run:
-    return _plan(space, claims)
-  from experiments.ledger import ledger
-  from experiments.pages import outcome
-  from experiments.protocol import reproduce
-  from experiments.run.progress import Progress
-  from experiments.run.runner import Options, Runner
-  from experiments.run.store import opened, told
-
-  reproduce.ready(claims, space.tier)
-  root = flags.workdir(space.workdir, "reproduce", "claims")
-  options = Options(jobs=space.jobs, profile=space.profile, keep_stale=space.keep_stale)
-  with opened(root, {"command": "reproduce", "for": "claims"}) as store, Progress("reproduce") as progress:
-    with Runner(store, options, progress) as runner:
-      tell = None if space.json or not sys.stdout.isatty() else _teller(progress)
-      found = reproduce.run(claims, space.tier, runner, tell)
-    held, faults = ledger.salvage(root / "ledger.jsonl")
-    if faults:
-      lost = {f"ledger.jsonl:{line}": damage for line, damage in faults.items()}
-      print(f"warning: {told('rows', lost, 'be made again when their claims are asked for')}", file=sys.stderr)
-      store.set_aside(root / "ledger.jsonl")
-    ledger.write(root / "ledger.jsonl", ledger.combine(held, found.rows))
-    seconds = time.monotonic() - started
-    mark = outcome.fingerprint(found.rows, claims, space.tier)
-    report = outcome.drawn(root, mark)
-    if report is None:
-      head = outcome.meta(flags.typed(space), runner.backend, seconds, tier=space.tier)
-      drawing = outcome.claims_report(found, claims, store, head)
-      report = outcome.write(root, drawing, mark)
-  rows = found.rows
-  document = {
-    "schema": 1,
-    "tier": space.tier,
-    "workdir": str(root),
-    "report": str(report),
-    "claims": rows,
-    "summary": dict(Counter(row["verdict"] for row in rows)),
-    "trials": runner.counts,
-    "seconds": round(time.monotonic() - started, 1),
-  }
+  shared = {name: getattr(space, name) for name in ("tier", "workdir", "jobs", "profile", "keep_stale", "dry_run")}
+  at_once = not space.json and sys.stdout.isatty()
+  found = api.reproduce(*space.claims, asked=flags.typed(space), teller=_teller if at_once else None, **shared)
+  if isinstance(found, api.Planned):
+    if not space.json:
+      _print_plan(found.found)
+    return found.document, 0
   if not space.json:
-    _print(rows, claims, told=tell is not None)
-  print(f"{document['seconds']:.0f} s; report: {report}", file=sys.stderr)
-  asked = {text for text in space.claims if "-" in text}
-  unanswered = [row["id"] for row in rows if row["verdict"] == "untested" and row["id"] in asked]
-  return document, 3 if runner.counts["failed"] or unanswered else 0
+    _print(found.found["claims"], told=at_once)
+  print(f"{found.found['seconds']:.0f} s; report: {found.found['report']}", file=sys.stderr)
+  return found.document, 0 if found.complete else 3
 
 
 def _teller(progress):
@@ -76,32 +35,24 @@ def _teller(progress):
   return tell
 
 
-def _print(rows, claims, *, told: bool) -> None:
+def _print(rows, *, told: bool) -> None:
   """The lines of all claims, or, where a terminal has them already, what they come to; many untested are counted."""
   from experiments.pages import items, page
+  from experiments.protocol import catalog
 
   for row in page.worth_telling(rows, told=told):
-    print("\n".join(page.lines(row, items.claim(next(claim for claim in claims if claim.id == row["id"])))))
+    print("\n".join(page.lines(row, items.claim(catalog.by_id(row["id"])))))
   print(page.summary(rows))
 
 
-def _plan(space, claims) -> tuple[dict[str, Any], int]:
-  """What would run, after the same examination as before a run: checks, benches and studies, and the time they take."""
+def _print_plan(plan) -> None:
   from experiments.pages import numbers
-  from experiments.protocol import ahead, reproduce
-  from experiments.run import estimate
-  from train import compute
 
-  reproduce.examined(claims, space.tier)
-  items = ahead.items(claims, space.tier, flags.workdir(space.workdir, "reproduce", "claims"))
-  waiting = any(item["missing"] for item in items)
-  total = ahead.seconds(items, space.jobs or compute.cores(), estimate.slowness() if waiting else 1.0)
-  if not space.json:
-    for item in items:
-      print(_planned(item))
-    print(f"{len(items)} checks, benches and studies: about {numbers.duration(total)} for the first look at each")
-    print(f"based on: {BASIS}; {estimate.BASIS}")
-  return {"schema": 1, "items": items, "seconds": round(total, 1), "based_on": f"{BASIS}; {estimate.BASIS}"}, 0
+  for item in plan["items"]:
+    print(_planned(item))
+  total = numbers.duration(plan["seconds"])
+  print(f"{len(plan['items'])} checks, benches and studies: about {total} for the first look at each")
+  print(f"based on: {plan['based_on']}")
 
 
 def _planned(item: dict[str, Any]) -> str:

@@ -93,7 +93,7 @@ def _tried(family: str, kind: str) -> dict[str, str]:
     return _read(ElementTree.parse(report), Path(kind.rpartition(":")[0]).name)
 
 
-def _read(report: ElementTree.ElementTree, file: str) -> dict[str, str]:
+def _read(report: Any, file: str) -> dict[str, str]:
   """One entry per test function; its cases, such as dense and by blocks, count together."""
   found: dict[str, str] = {}
   for case in report.iter("testcase"):

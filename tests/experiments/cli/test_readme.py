@@ -50,6 +50,20 @@ def test_the_claim_is_selected_and_its_points_resolve(tmp_path):
   assert widths == {"heads=1": 1, "heads=2": 2}
 
 
+def test_the_lines_of_python_run(tmp_path, monkeypatch):
+  monkeypatch.setenv("PYTHONPATH", str(ROOT))  # workers find the packages from any folder
+  monkeypatch.chdir(tmp_path)
+  names = {}
+  exec(compile(example("python"), "README.md", "exec"), names)
+  assert list(names["table"]["point"]) == ["lr=0.001", "lr=0.01"]
+  assert len(names["figure"].axes) == 2
+  assert names["answers"].shape == names["batch"].targets_BTR.shape
+  assert names["weights"].shape[:2] == (2, 4)
+  np.testing.assert_allclose(names["weights"].sum(-1), 1.0, atol=1e-5)
+  assert list(names["done"]["optim.lr"]) == [0.01] * len(names["done"])
+  assert len(names["done"]) >= 2
+
+
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"^\$ (assay \w+)", README, re.M))))
 def test_every_command_named_exists(command):
   done = subprocess.run(

@@ -1,0 +1,136 @@
+"""`assay runs`: every stored trial once, with what differs; the same from Python; nothing is run or written."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from experiments import api
+from experiments.cli import cli
+from experiments.record.corpora import hashes
+from experiments.run.cohorts import trial_key
+from experiments.run.store import Store, opened
+from tests.train.tiny import tiny
+
+RESULT = {"schema": 1, "status": "done", "cause": None, "steps": 8, "seconds": 0.5}
+
+
+def stored(root, command="sweep", **trials):
+  """A workdir with these trials: name -> (config, result); None for one that is not finished."""
+  keys = {}
+  with opened(root, {"command": command, "card": "recall"}):
+    store = Store(root)
+    for name, (config, result) in trials.items():
+      key = keys[name] = trial_key(config, hashes(config))
+      store.begin(key, config, [{"step": 2, "loss": 1.5}])
+      if result is not None:
+        store.finish(key, config, [{"step": 8, "loss": 1.0}], RESULT | result)
+  return keys
+
+
+@pytest.fixture
+def workdirs(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  one, two = (tiny(model__heads=heads) for heads in (1, 2))
+  first = stored(
+    tmp_path / "assay-results" / "sweep-recall",
+    one=(one, {"measures": {"accuracy": 0.25, "loss": float("nan")}}),
+    two=(two, {"measures": {"accuracy": 0.75, "loss": 0.5}}),
+    begun=(tiny(model__heads=4), None),
+  )
+  second = stored(
+    tmp_path / "assay-results" / "other", "compare", two=(two, {"measures": {"accuracy": 0.5}, "status": "stalled"})
+  )
+  return first, second
+
+
+def answered(capsys, *args):
+  assert cli.main(["runs", *args]) == 0
+  return capsys.readouterr()
+
+
+def test_all_trials_under_the_default_folder_with_the_keys_that_differ(workdirs, capsys):
+  (document,) = [json.loads(answered(capsys, "--json").out)]
+  assert document["schema"] == 1
+  told = [(item["workdir"], item["config"], item["status"], item["steps"]) for item in document["items"]]
+  sweep, other = "assay-results/sweep-recall", "assay-results/other"
+  heads = [{"model.heads": count} for count in (1, 2, 4)]
+  assert told == [
+    (other, heads[1], "stalled", 8),
+    (sweep, heads[0], "done", 8),
+    (sweep, heads[1], "done", 8),
+    (sweep, heads[2], "unfinished", 2),
+  ]
+  assert document["items"][1]["measures"] == {"accuracy": 0.25, "loss": "nan"}
+  assert [item["trial"] for item in document["items"][1:]] == list(workdirs[0].values())
+
+
+def test_a_condition_chooses_by_config_status_and_measure(workdirs, capsys):
+  for where, names in {
+    "model.heads>=2 and status=done": ["two"],
+    "accuracy<0.3 or status=unfinished": ["one", "begun"],
+    "not (steps=8)": ["begun"],
+  }.items():
+    items = json.loads(answered(capsys, "assay-results/sweep-recall", "--where", where, "--json").out)["items"]
+    assert [item["trial"] for item in items] == [workdirs[0][name] for name in names], where
+  (alone,) = api.runs(where="model.heads=1").rows
+  assert alone["model.heads"] == 1  # named, though nothing listed differs in it
+  out, err = answered(capsys, "--where", "accuracy>2")
+  assert out == ""
+  assert "no trial fulfils the condition" in err
+
+
+def test_csv_holds_every_measure_and_the_same_as_python(workdirs, capsys):
+  lines = list(csv.DictReader(io.StringIO(answered(capsys, "--csv").out)))
+  assert [line["model.heads"] for line in lines] == ["2", "1", "2", "4"]
+  assert [line["accuracy"] for line in lines] == ["0.5", "0.25", "0.75", ""]
+  found = api.runs()
+  assert found.document["items"] == json.loads(answered(capsys, "--json").out)["items"]
+  frame = found.frame()
+  assert list(frame["trial"]) == [line["trial"] for line in lines]
+  assert list(frame["accuracy"].dropna()) == [0.5, 0.25, 0.75]
+  assert "<table" in found._repr_html_()
+
+
+def test_the_table_names_columns_briefly(workdirs, capsys):
+  head, *lines = answered(capsys).out.splitlines()
+  assert head.split() == ["workdir", "trial", "heads", "status", "steps", "accuracy", "loss"]
+  assert len(lines) == 4
+
+
+def test_damage_is_listed_not_hidden(workdirs, capsys):
+  path = api.runs("assay-results/other").rows[0]
+  file = f"assay-results/other/trials/{path['trial']}/result.json"
+  with open(file) as held:
+    text = held.read()
+  with open(file, "w") as held:
+    held.write(text.replace("0.5", "0.9"))
+  (item,) = json.loads(answered(capsys, "assay-results/other", "--json").out)["items"]
+  assert item["status"] == "damaged"
+  assert "checksum" in item["cause"]
+
+
+@pytest.mark.parametrize(
+  ("args", "said"),
+  [
+    (["nowhere"], "nowhere is no workdir and holds none"),
+    (["--where", "model.haeds=1"], "did you mean model.heads"),
+    (["--where", "status"], "wanted one of ="),
+    (["--csv", "--json"], "give one of them"),
+  ],
+)
+def test_mistakes_are_one_line(workdirs, capsys, args, said):
+  assert cli.main(["runs", *args]) == 2
+  out, err = capsys.readouterr()
+  assert out == ""
+  assert len(err.strip().splitlines()) == 1
+  assert said in err
+
+
+def test_nothing_stored_is_an_empty_list(tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  out, err = answered(capsys, "--json")
+  assert json.loads(out) == {"schema": 1, "items": []}
+  assert "no stored trial in ./assay-results" in err
+  assert not list(tmp_path.iterdir())
