@@ -19,7 +19,7 @@ GIVEN = {
   "cell": {"width": 8, "hidden": 4},
   "tasks": {},
 }
-NEEDS_DATA = ("g2p", "prose")
+NEEDS_DATA = ("g2p", "prose", "text")
 FREE = ("additive", "cosine", "dot", "sigmoid")  # mechanisms that take any number
 TRIES = 20
 
