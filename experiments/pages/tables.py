@@ -101,7 +101,7 @@ def _row(row: Mapping) -> Cells:
 def study(given: StudyPlot) -> dict[str, str]:
   """Every arm of a study at every seed, with its settings and its cost."""
   keys = list(dict.fromkeys(key for arm in given.arms for key in arm.settings))
-  costs = list(dict.fromkeys(key for arm in given.arms for key in arm.cost))
+  costs = sorted({key for arm in given.arms for key in arm.cost})  # drawn again from JSON, keys come sorted
   beside = (given.beside_label,) if given.beside_label else ()
   heads = (
     "arm",

@@ -1,6 +1,7 @@
 """Which commit made a row: the newest that holds its code, by today's reading of the files or by that commit's own."""
 
 import contextlib
+import functools
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,7 +47,13 @@ class Made:
   def forced(self, row: Row) -> bool:
     """Whether the commit was named by someone and does not have the code that the row is stamped with."""
     files, sha = _code(row)
-    return bool(self.since) and sha not in self._digests(self.since, [files])[0]
+    return bool(self.since) and sha not in self._named[files]
+
+  @functools.cached_property
+  def _named(self) -> dict[tuple[str, ...], set[str]]:
+    """Of the commit that was named: the digests of every row's files, read once."""
+    sets = sorted({files for files, _ in self._wanted})
+    return dict(zip(sets, self._digests(self.since, sets), strict=True))
 
   def cover(self, row: Row, used: Sequence[str]) -> None:
     """Unproved when a file behind the trials is not in the row's digest and was changed while that digest stood.

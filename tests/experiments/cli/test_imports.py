@@ -23,7 +23,7 @@ TRAIN = ["train", "--config=recall", *(f"--config.{key}={value}" for key, value 
 
 @pytest.mark.parametrize(
   ("command", "with_code", "in_all"),  # packages whose file holds a docstring and nothing else are in the second alone
-  [(TRAIN, 35, 39), (["reproduce", "HEAD-1", "--dry_run"], 50, 60)],
+  [(TRAIN, 35, 44), (["reproduce", "HEAD-1", "--dry_run"], 57, 70)],
   ids=["train", "reproduce"],
 )
 def test_a_command_is_followed_through_few_files(tmp_path, command, with_code, in_all):
