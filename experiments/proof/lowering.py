@@ -56,12 +56,10 @@ def _module(name: str):
   return importlib.import_module(name if _found(name) else MOVED.before(name))
 
 
-def _found(name: str):
-  """Where this tree keeps a module of that name, if it does."""
-  try:
-    return importlib.util.find_spec(name)
-  except ModuleNotFoundError:  # it has no such package
-    return None
+def _found(name: str) -> bool:
+  """Whether this tree has a module of that name; what else Python could find is another tree's."""
+  path = Path.cwd() / name.replace(".", "/")
+  return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
 
 
 def _moved() -> Any:
@@ -347,7 +345,7 @@ def call(request: Request, out: Path) -> dict[str, Any]:
   import jax
 
   module, _, function = f"{request['prefix']}.{request['name']}".partition("(")[0].rpartition(".")
-  package, _, file = MOVED.before(module).rpartition(".") if _found(module) is None else module.rpartition(".")
+  package, _, file = MOVED.before(module).rpartition(".") if not _found(module) else module.rpartition(".")
   given = request["name"].partition("(")[1:]
   samples = _module("experiments.worker.serve").call(f"{file}.{function}{''.join(given)}", package)
   jax.clear_caches()
