@@ -41,9 +41,9 @@ def test_what_a_study_lacks_is_waited_for():
 
 def test_a_claim_is_told_once():
   said = []
-  claim = Claim(
-    "MINE-1", "extension", "extension", "x", "empirical", "trial", "auc", Trial(plan(), greater("two", "one", 0.0))
-  )
+  experiment = Trial(plan(), greater("two", "one", 0.0))
+  about = {"document": "extension", "place": "extension", "statement": "x", "measure": "auc"}
+  claim = Claim(id="HEAD-1", **about, experiment=experiment)
   news = reproduce.News([claim], {"HEAD-1": "quick"}, 1, lambda one, decided: said.append((one.id, decided["verdict"])))
   done = study.run([(plan(), "quick")], Fake(measure))[0]
   news.finished(done)

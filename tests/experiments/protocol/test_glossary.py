@@ -28,7 +28,7 @@ def test_labels(measure, said):
 
 @pytest.mark.parametrize("bound", [Bound("x"), Bound("x", 0.5, 0.5), Bound("x", high=1e-3), Bound("x", 0.9, 1.1)])
 def test_a_bounds_line_has_the_name_that_assess_gives_it(bound):
-  (line,) = assess.evaluate(bound, {"x": [0.5]}, 0.05)
+  (line,) = assess.assess(bound, {"x": [0.5]}, 0.05).results
   assert glossary.line_of(bound) == line.name
   assert line.name in glossary.tested(bound, "")
 
