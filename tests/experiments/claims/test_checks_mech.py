@@ -12,6 +12,7 @@ from experiments.protocol import assess, catalog, reproduce
 from model import heads, language, see, transformer
 from model.attention import dot, mechanism
 from model.feedforward import relu
+from model.kernels import softmax
 
 ROWS = [claim for claim in catalog.group("MECH") if claim.nature == "exact"]
 MODERATED = {"MECH-4", "MECH-8"}  # two cells named beforehand, of which one fails
@@ -107,7 +108,7 @@ SABOTAGE = {
   "MECH-3": (see.Everything, "__call__", itself),
   "MECH-4": (heads.Heads, "__call__", with_residual),
   "MECH-5": (dot.Dot, "scores", times(1.01)),
-  "MECH-6": (mechanism, "mix", times(1.001)),
+  "MECH-6": (softmax, "mix", times(1.001)),
   "MECH-7": (dot.Dot, "scores", of_all_heads),
   "MECH-8": (heads.Heads, "_keys_values", keys_with_values),
   "MECH-9": (relu.Relu, "__call__", pooled),

@@ -62,18 +62,16 @@ def test_our_blocks_pass_the_exact_checks(name, fresh):
   assert outcome(claim, found) == EXACT[name]
 
 
-def not_added(wire):
-  def run(self, norm, sublayer, x_BTM, key):
-    y_BTM, carried = wire(self, norm, sublayer, x_BTM, key)
-    return y_BTM - (x_BTM if self.wiring.norm == "pre" else 0.0), carried
+def not_added(add):
+  def run(self, norm, x_BTM, y_BTM, key):
+    return add(self, norm, x_BTM, y_BTM, key) - (x_BTM if self.wiring.norm == "pre" else 0.0)
 
   return run
 
 
-def always_before(wire):
-  def run(self, norm, sublayer, x_BTM, key):
-    y_BTM, carried = sublayer(norm(x_BTM))
-    return x_BTM + y_BTM, carried
+def never_behind(add):
+  def run(self, norm, x_BTM, y_BTM, key):
+    return x_BTM + y_BTM
 
   return run
 
@@ -86,9 +84,9 @@ def not_centered(call):
 
 
 SABOTAGE = {
-  "RES-4": (block.Block, "_wire", not_added),
+  "RES-4": (block.Block, "_add", not_added),
   "NORM-1": (block.LayerNorm, "__call__", not_centered),
-  "NORM-5": (block.Block, "_wire", always_before),
+  "NORM-5": (block.Block, "_add", never_behind),
 }
 
 

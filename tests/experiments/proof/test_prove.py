@@ -76,7 +76,7 @@ def other():
 """
 ROWS = """
 from experiments.ledger import ledger; from experiments.protocol import today
-from experiments.claims import catalog
+from experiments.protocol import catalog
 from experiments.protocol.verdict import level, verdict
 
 rows = []
