@@ -452,12 +452,12 @@ class Model:
 
     given = trained.inputs_of(self.restored, inputs, source)
     tokens_BTC, source_BSC = np.asarray(given.tokens_BTC), given.source_BSC
-    there_BT = np.broadcast_to(np.asarray(given.where.segment_BT) > 0, tokens_BTC.shape[:2])
+    there_BT = np.broadcast_to(np.asarray(given.positions.segment_BT) > 0, tokens_BTC.shape[:2])
     weights = trained.weights(self.restored, given)
-    if source_BSC is None or given.source_where is None:
+    if source_BSC is None or given.source_positions is None:
       return Attention(weights, tokens_BTC, there_BT)
     source_BSC = np.asarray(source_BSC)
-    source_there_BS = np.broadcast_to(np.asarray(given.source_where.segment_BT) > 0, source_BSC.shape[:2])
+    source_there_BS = np.broadcast_to(np.asarray(given.source_positions.segment_BT) > 0, source_BSC.shape[:2])
     return Attention(weights, tokens_BTC, there_BT, source_BSC, source_there_BS)
 
   @verb

@@ -14,7 +14,7 @@ from model import build, initial, order
 from model.dropout import Dropout
 from model.errors import Refused
 from model.heads import Heads
-from model.see import See, Where
+from model.mask import Mask, Positions
 
 
 class Memory(NamedTuple):
@@ -24,19 +24,19 @@ class Memory(NamedTuple):
   """
 
   state_BSM: jax.Array
-  where: Where
+  positions: Positions
   mark_BS: jax.Array | None = None
 
 
-class Place(NamedTuple):
+class Context(NamedTuple):
   """All that an attention sublayer is told beside its input."""
 
-  see: See
-  position: nnx.Module | None = None
+  mask: Mask
+  scheme: nnx.Module | None = None
   memory_BSM: jax.Array | None = None  # of cross-attention
-  cross_see: See | None = None
-  before: Memory | None = None  # earlier stretches, whose columns stand in front of all others in see.k
-  again: bool = False  # the row stands in see.k twice: first as what is remembered, without gradient, then as it is
+  cross_mask: Mask | None = None
+  before: Memory | None = None  # earlier stretches, whose columns stand in front of all others in mask.k
+  again: bool = False  # the row stands in mask.k twice: first as what is remembered, without gradient, then as it is
   record: list | None = None
   names: tuple[str, str] = ("", "")  # what records of self- and cross-attention are called
 
@@ -81,20 +81,20 @@ class Block(nnx.Module):
     self.cross_norm = LayerNorm(width, eps=eps) if normed and cross else None
     self.feedforward_norm = LayerNorm(width, eps=eps) if normed and self.feedforward is not None else None
 
-  def __call__(self, x_BTM, see: See, *, caches=(None, None), key=None, **place):
+  def __call__(self, x_BTM, mask: Mask, *, caches=(None, None), key=None, **context):
     """The layer alone, in its wiring's order; returns (y_BTM, caches). place: further fields of Place."""
-    y_BTM, caches = order.run(self.wiring.plan(1), [self], x_BTM, [Place(see, **place)], [caches], key)
+    y_BTM, caches = order.run(self.wiring.plan(1), [self], x_BTM, [Context(mask, **context)], [caches], key)
     return y_BTM, caches[0]
 
-  def attend(self, x_BTM, place: Place, caches=(None, None), keys=(None, None)):
+  def attend(self, x_BTM, context: Context, caches=(None, None), keys=(None, None)):
     """X + attention(norm(x)), then x + cross(norm(x)) if there is one; returns (y_BTM, caches). keys: dropout."""
     key, h_BTM = keys[0], self._before(self.attention_norm, x_BTM)
-    a_BTM, own = self._to_itself(x_BTM, h_BTM, place, caches[0], key)
+    a_BTM, own = self._to_itself(x_BTM, h_BTM, context, caches[0], key)
     x_BTM = self._add(self.attention_norm, x_BTM, a_BTM, key)
     if self.cross is None:
       return x_BTM, (own, None)
     key, h_BTM = keys[1], self._before(self.cross_norm, x_BTM)
-    a_BTM, other = self._to_memory(self.cross, h_BTM, place, caches[1], key)
+    a_BTM, other = self._to_memory(self.cross, h_BTM, context, caches[1], key)
     return self._add(self.cross_norm, x_BTM, a_BTM, key), (own, other)
 
   def feed(self, x_BTM, key=None):
@@ -104,28 +104,28 @@ class Block(nnx.Module):
     h_BTM = self._before(self.feedforward_norm, x_BTM)
     return self._add(self.feedforward_norm, x_BTM, self.feedforward(h_BTM), key)
 
-  def attend_and_feed(self, x_BTM, place: Place, caches=(None, None), keys=(None, None)):
+  def attend_and_feed(self, x_BTM, context: Context, caches=(None, None), keys=(None, None)):
     """X + attention(norm(x)) + feedforward(norm'(x)), in parallel; returns (y_BTM, caches)."""
     if self.feedforward is None:
-      return self.attend(x_BTM, place, caches, keys)
+      return self.attend(x_BTM, context, caches, keys)
     f_BTM = self.feedforward(self._before(self.feedforward_norm, x_BTM))
     key, h_BTM = keys[0], self._before(self.attention_norm, x_BTM)
-    a_BTM, own = self._to_itself(x_BTM, h_BTM, place, caches[0], key)
+    a_BTM, own = self._to_itself(x_BTM, h_BTM, context, caches[0], key)
     return self._add(self.attention_norm, x_BTM, a_BTM + f_BTM, key), (own, None)
 
-  def _to_itself(self, x_BTM, h_BTM, place: Place, cache=None, key=None):
+  def _to_itself(self, x_BTM, h_BTM, context: Context, cache=None, key=None):
     """Self-attention of x_BTM, which has passed the norm as h_BTM; what is remembered passes it too."""
-    states = [] if place.before is None else [place.before.state_BSM]
-    states += [x_BTM] if place.again else []
+    states = [] if context.before is None else [context.before.state_BSM]
+    states += [x_BTM] if context.again else []
     if not states:
-      return _attend(self.attention, h_BTM, h_BTM, place.see, place, cache, key, place.names[0])
+      return _attend(self.attention, h_BTM, h_BTM, context.mask, context, cache, key, context.names[0])
     state_BSM = self._before(self.attention_norm, jax.lax.stop_gradient(jnp.concatenate(states, 1)))
     memory_BSM = jnp.concatenate([state_BSM.astype(h_BTM.dtype), h_BTM], 1)
-    return _attend(self.attention, h_BTM, memory_BSM, place.see, place, cache, key, place.names[0])
+    return _attend(self.attention, h_BTM, memory_BSM, context.mask, context, cache, key, context.names[0])
 
-  def _to_memory(self, heads: Heads, h_BTM, place: Place, cache, key):
-    apart = place._replace(position=None, again=False)  # no scheme relates a place here to one there
-    return _attend(heads, h_BTM, place.memory_BSM, place.cross_see, apart, cache, key, place.names[1])
+  def _to_memory(self, heads: Heads, h_BTM, context: Context, cache, key):
+    apart = context._replace(scheme=None, again=False)  # no scheme relates a place here to one there
+    return _attend(heads, h_BTM, context.memory_BSM, context.cross_mask, apart, cache, key, context.names[1])
 
   def _before(self, norm, x_BTM):
     """What a sublayer reads: norm(x) where norms stand before it."""
@@ -150,14 +150,14 @@ def heads_of(settings, layer: int = 0, cross: bool = False) -> Heads:
   return Heads(settings["width"], mechanism=mechanism, layer=layer, **own)
 
 
-def _attend(heads: Heads, x_BTM, memory_BSM, see, place: Place, cache, key, name: str):
+def _attend(heads: Heads, x_BTM, memory_BSM, mask, context: Context, cache, key, name: str):
   """The heads' answer; what they recorded gets the name of this place."""
-  start = 0 if place.record is None else len(place.record)
-  told = {"position": place.position, "cache": cache, "record": place.record}
-  y_BTM, cache = heads(x_BTM, memory_BSM, see, key=key, **told)
-  for entry in (place.record or [])[start:]:
+  start = 0 if context.record is None else len(context.record)
+  told = {"scheme": context.scheme, "cache": cache, "record": context.record}
+  y_BTM, cache = heads(x_BTM, memory_BSM, mask, key=key, **told)
+  for entry in (context.record or [])[start:]:
     entry["name"] = name
-    if place.again:
+    if context.again:
       entry["weights_BKGTS"] = _once(entry["weights_BKGTS"], x_BTM.shape[1])
   return y_BTM, cache
 

@@ -8,35 +8,35 @@ from jax.core import Tracer
 
 from model.errors import Refused
 from model.language import Inputs
-from model.see import Where, rows
+from model.mask import Positions, rows
 
 FAR = 2**30  # a position beyond every table
 
 
-def greedy(model, tokens_BTC, where: Where, *, stop: int, length: int, start: int | None = None):
+def greedy(model, tokens_BTC, positions: Positions, *, stop: int, length: int, start: int | None = None):
   """The most probable symbol at each of `length` steps, (B, length) int32; after its first `stop` a row holds stops.
 
   Seq2Seq reads `tokens_BTC` as the source and begins with `start`; Gpt reads it as the prompt (padding allowed,
   segment 0) and goes on after the last token of each row. Pure, of static shape: may be jitted and mapped.
   Refused where `admit` does; a position outside a table that only traced numbers tell gives symbols -1, never a guess.
   """
-  first = admit(model, where, start=start, stop=stop, length=length)
-  best = _best_known if _may_run_out(model, where) else _best
+  first = check(model, positions, start=start, stop=stop, length=length)
+  best = _best_known if _may_run_out(model, positions) else _best
   if hasattr(model, "encode"):
-    carry = model.start(tokens_BTC, where, length)
-    tokens_BTC, where = jnp.full((tokens_BTC.shape[0], 1, 1), first, jnp.int32), rows(1)
+    carry = model.start(tokens_BTC, positions, length)
+    tokens_BTC, positions = jnp.full((tokens_BTC.shape[0], 1, 1), first, jnp.int32), rows(1)
   else:
     carry = model.start(tokens_BTC.shape[0], tokens_BTC.shape[1] + length)
   B, T, _ = tokens_BTC.shape
-  logits_BTRV, carry = model(Inputs(tokens_BTC, where), carry=carry)
-  pos_BT, segment_BT = (jnp.broadcast_to(jnp.asarray(a), (B, T)) for a in where)
+  logits_BTRV, carry = model(Inputs(tokens_BTC, positions), carry=carry)
+  pos_BT, segment_BT = (jnp.broadcast_to(jnp.asarray(a), (B, T)) for a in positions)
   last_B1 = jnp.argmax(jnp.where(segment_BT > 0, jnp.arange(T), -1), 1, keepdims=True)
   pos_B1, segment_B1 = (jnp.take_along_axis(a, last_B1, 1) for a in (pos_BT, segment_BT))
   first_B = best(jnp.take_along_axis(logits_BTRV[:, :, 0], last_B1[..., None], 1)[:, 0])
 
   def step(state, i):
     carry, token_B = state
-    here = Where(pos_B1 + i, segment_B1)
+    here = Positions(pos_B1 + i, segment_B1)
     logits_B1RV, carry = model(Inputs(token_B[:, None, None], here), carry=carry)
     best_B = best(logits_B1RV[:, 0, 0])
     token_B = jnp.where(token_B == stop, stop, best_B)
@@ -46,16 +46,16 @@ def greedy(model, tokens_BTC, where: Where, *, stop: int, length: int, start: in
   return jnp.concatenate([first_B[:, None], rest_TB.T], 1)
 
 
-def admit(model, where: Where, *, start: int | None, stop: int | None, length: int) -> int:
+def check(model, positions: Positions, *, start: int | None, stop: int | None, length: int) -> int:
   """The symbol to start with; Refused when this model, whose numbers may be missing, cannot decode from there.
 
   What is known is checked: with traced positions a prompt counts as one that begins at 0.
   """
   first, reads = _check(model, start, stop, length), hasattr(model, "encode")
-  if any(isinstance(a, Tracer) for a in where):
-    last = 0 if reads else where.pos_BT.shape[1] - 1
+  if any(isinstance(a, Tracer) for a in positions):
+    last = 0 if reads else positions.pos_BT.shape[1] - 1
   else:
-    pos_BT, segment_BT = np.broadcast_arrays(*(np.asarray(a) for a in where))
+    pos_BT, segment_BT = np.broadcast_arrays(*(np.asarray(a) for a in positions))
     last = _source_end(model, pos_BT, segment_BT) if reads else _prompt_end(pos_BT, segment_BT)
   _hold(model.decoder, last + length - 1, f"decoding {length} symbols")
   return first
@@ -90,9 +90,9 @@ def _hold(stack, highest: int, what: str) -> None:
     raise Refused(f"{what}, up to position {highest}: {refusal}") from None
 
 
-def _may_run_out(model, where: Where) -> bool:
+def _may_run_out(model, positions: Positions) -> bool:
   """Whether traced positions could lie outside a table."""
-  if not any(isinstance(a, Tracer) for a in where):
+  if not any(isinstance(a, Tracer) for a in positions):
     return False
   try:
     for name in ("encoder", "decoder") if hasattr(model, "encode") else ("decoder",):

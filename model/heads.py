@@ -9,8 +9,8 @@ from model.build import make
 from model.dropout import Dropout
 from model.errors import Refused
 from model.initial import param
+from model.mask import Mask, Positions
 from model.schema import OPTIONS
-from model.see import See, Where
 
 TIES = OPTIONS["model.tie"].choices
 LETTERS = "qkvo"
@@ -56,7 +56,7 @@ class Heads(nnx.Module):
     _check_projections(projections, width, heads, kv_heads, head_dim, value_dim, tie)
     if heads != kv_heads and not self.mechanism.supports.gqa:
       raise Refused(f"{_name(self.mechanism)} attention needs as many keys as queries, not kv_heads={kv_heads}")
-    self.mechanism.admit(block=block or None)
+    self.mechanism.check(block=block or None)
     if dropout and not self.mechanism.supports.dropout:
       raise Refused(f"{_name(self.mechanism)} attention holds no weights to drop: attention_dropout={dropout}; use 0")
     self.drops = dropout > 0
@@ -84,8 +84,8 @@ class Heads(nnx.Module):
       if bias:
         self.out_bias = param((width,), "bias", fan_in=heads * value_dim)
 
-  def __call__(self, x_BTM, memory_BSM, see: See, *, position=None, cache=None, record=None, key=None):
-    """Returns (y_BTM, cache). The keys come from memory_BSM, described by see.k.
+  def __call__(self, x_BTM, memory_BSM, mask: Mask, *, scheme=None, cache=None, record=None, key=None):
+    """Returns (y_BTM, cache). The keys come from memory_BSM, described by mask.k.
 
     cache: from `empty_cache`; the new keys are written to it, then all of it is attended over. With memory_BSM None
     only the cache is read. record: a list to which weights (B, K, G, T, S; None where the mechanism has none) and head
@@ -93,27 +93,27 @@ class Heads(nnx.Module):
     """
     if memory_BSM is None and cache is None:
       raise Refused("attention was given neither a memory nor a cache; give one of them")
-    q = self._queries(x_BTM, see.q, position)
-    k, v = (None, None) if memory_BSM is None else self._keys_values(memory_BSM, see.k, position)
+    q = self._queries(x_BTM, mask.q, scheme)
+    k, v = (None, None) if memory_BSM is None else self._keys_values(memory_BSM, mask.k, scheme)
     if cache is None:
-      out_BTKGD, _ = self.mechanism(q, k, v, see, position, block=self.block, key=key)
+      out_BTKGD, _ = self.mechanism(q, k, v, mask, scheme, block=self.block, key=key)
     elif self.mechanism.supports.state:
-      out_BTKGD, cache = self.mechanism.advance(cache, q, k, v, see)
+      out_BTKGD, cache = self.mechanism.advance(cache, q, k, v, mask)
     else:
-      cache = cache if k is None else _write(cache, k, v, see)
-      k, v, see = _read(cache, see, x_BTM.dtype)
-      out_BTKGD = self._over_cache(q, k, v, see, position, key)
+      cache = cache if k is None else _write(cache, k, v, mask)
+      k, v, mask = _read(cache, mask, x_BTM.dtype)
+      out_BTKGD = self._over_cache(q, k, v, mask, scheme, key)
     if record is not None:
       has_weights = self.mechanism.supports.weights != "none" and k is not None
-      weights_BKGTS = self.mechanism.weights(q, k, see, position) if has_weights else None
+      weights_BKGTS = self.mechanism.weights(q, k, mask, scheme) if has_weights else None
       record.append({"layer": self.layer, "weights_BKGTS": weights_BKGTS, "out_BTKGD": out_BTKGD})
     return self._join(out_BTKGD, x_BTM.dtype), cache
 
-  def _over_cache(self, q, k, v, see, position, key):
+  def _over_cache(self, q, k, v, mask, scheme, key):
     """Over a cache, in evaluation; only a recurrent decoder that reads before each step trains over one, by dot."""
     if key is None or not self.drops:
-      return self.mechanism.recall(q, k, v, see, position)[0]
-    return self.mechanism(q, k, v, see, position, key=key)[0]
+      return self.mechanism.over_cache(q, k, v, mask, scheme)[0]
+    return self.mechanism(q, k, v, mask, scheme, key=key)[0]
 
   def marks(self, tokens_BTC):
     """Booleans (B, T): tokens that the mechanism picks out by content; None where it picks none."""
@@ -134,29 +134,29 @@ class Heads(nnx.Module):
     return {
       "key": key,
       "value": value,
-      "where": Where(nothing_BS, nothing_BS),
+      "where": Positions(nothing_BS, nothing_BS),
       "mark": jnp.zeros((batch, slots), bool),
       "index": jnp.zeros((batch,), jnp.int32),
     }
 
-  def _queries(self, x_BTM, where, position):
-    return _views([self._query(x_BTM, where, position, _suffix(view)) for view in range(self.mechanism.views)])
+  def _queries(self, x_BTM, positions, scheme):
+    return _views([self._query(x_BTM, positions, scheme, _suffix(view)) for view in range(self.mechanism.views)])
 
-  def _query(self, x_BTM, where, position, suffix):
+  def _query(self, x_BTM, positions, scheme, suffix):
     if "q" in self.projections:
       q_BTKGD = self._apply("query" + suffix, x_BTM)
     else:
       q_BTKGD = x_BTM.reshape(*x_BTM.shape[:2], self.kv_heads, self.heads // self.kv_heads, self.head_dim)
-    if position is None:
+    if scheme is None:
       return q_BTKGD
     B, T, K, G, D = q_BTKGD.shape
-    return self.mechanism.turn(q_BTKGD.reshape(B, T, K * G, D), where, position).reshape(q_BTKGD.shape)
+    return self.mechanism.turn(q_BTKGD.reshape(B, T, K * G, D), positions, scheme).reshape(q_BTKGD.shape)
 
-  def _keys_values(self, memory_BSM, where, position):
-    found = [self._key_value(memory_BSM, where, position, _suffix(view)) for view in range(self.mechanism.views)]
+  def _keys_values(self, memory_BSM, positions, scheme):
+    found = [self._key_value(memory_BSM, positions, scheme, _suffix(view)) for view in range(self.mechanism.views)]
     return tuple(_views(side) for side in zip(*found, strict=True))
 
-  def _key_value(self, memory_BSM, where, position, suffix):
+  def _key_value(self, memory_BSM, positions, scheme, suffix):
     if "k" not in self.projections:
       k_BSKD = memory_BSM.reshape(*memory_BSM.shape[:2], self.kv_heads, self.head_dim)
     elif self.tie in ("none", "kv"):
@@ -168,7 +168,7 @@ class Heads(nnx.Module):
     else:
       v_BSKD = self._apply("value" + suffix, memory_BSM) if self.tie in ("none", "qk") else k_BSKD
     # Values carry no rotation.
-    return (k_BSKD if position is None else self.mechanism.turn(k_BSKD, where, position)), v_BSKD
+    return (k_BSKD if scheme is None else self.mechanism.turn(k_BSKD, positions, scheme)), v_BSKD
 
   def _apply(self, name, x_BTM):
     kernel = getattr(self, name)[...].astype(x_BTM.dtype)
@@ -233,7 +233,7 @@ def _check_projections(projections, width, heads, kv_heads, head_dim, value_dim,
     raise Refused(f"projections={projections!r} and tie={tie!r} contradict each other; keep q, k and v to tie them")
 
 
-def _write(cache, k, v, see):
+def _write(cache, k, v, mask):
   """The cache with new keys at the write index, which moves on and wraps around."""
   keys, values = (side if isinstance(side, tuple) else (side,) for side in (k, v))
   batch, slots = cache["where"].pos_BT.shape
@@ -241,8 +241,8 @@ def _write(cache, k, v, see):
   if new > slots:
     raise Refused(f"{new} new keys do not fit into a cache of {slots} slots; make it longer")
   at = (jnp.arange(batch)[:, None], (cache["index"][:, None] + jnp.arange(new)) % slots)
-  pos_BS, segment_BS = (jnp.broadcast_to(jnp.asarray(a, jnp.int32), (batch, new)) for a in see.k)
-  mark_BS = jnp.zeros((1, 1), bool) if see.mark_BS is None else see.mark_BS
+  pos_BS, segment_BS = (jnp.broadcast_to(jnp.asarray(a, jnp.int32), (batch, new)) for a in mask.k)
+  mark_BS = jnp.zeros((1, 1), bool) if mask.mark_BS is None else mask.mark_BS
 
   def put(old, fresh):
     return old.at[at].set(jnp.broadcast_to(fresh, (batch, new, *old.shape[2:])).astype(old.dtype))
@@ -250,13 +250,13 @@ def _write(cache, k, v, see):
   return {
     "key": tuple(map(put, cache["key"], keys)),
     "value": tuple(map(put, cache["value"], values)),
-    "where": Where(put(cache["where"].pos_BT, pos_BS), put(cache["where"].segment_BT, segment_BS)),
+    "where": Positions(put(cache["where"].pos_BT, pos_BS), put(cache["where"].segment_BT, segment_BS)),
     "mark": put(cache["mark"], mark_BS),
     "index": (cache["index"] + new) % slots,
   }
 
 
-def _read(cache, see, dtype):
+def _read(cache, mask, dtype):
   """Keys, values and who sees them, as a mechanism takes them."""
   k, v = (_views([one.astype(dtype) for one in cache[side]]) for side in ("key", "value"))
-  return k, v, See(see.q, cache["where"], see.rule, cache["mark"])
+  return k, v, Mask(mask.q, cache["where"], mask.rule, cache["mark"])

@@ -10,7 +10,7 @@ from flax import nnx
 from model import initial
 from model.errors import Refused
 from model.linear import Linear
-from model.see import Where
+from model.mask import Positions
 from model.vocabulary import Vocabulary
 
 
@@ -18,9 +18,9 @@ class Inputs(NamedTuple):
   """Tokens with C fields each, where they stand, and the source sequence of an encoder-decoder."""
 
   tokens_BTC: jax.Array
-  where: Where
+  positions: Positions
   source_BSC: jax.Array | None = None
-  source_where: Where | None = None
+  source_positions: Positions | None = None
 
 
 class Embedding(nnx.Module):

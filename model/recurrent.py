@@ -15,7 +15,7 @@ from model.cell.cell import Carry
 from model.dropout import Dropout
 from model.errors import Refused
 from model.linear import Linear
-from model.see import Rule, See, Where, causal, everything
+from model.mask import Mask, Positions, Rule, causal, everything
 
 
 class Recurrent(nnx.Module):
@@ -48,7 +48,7 @@ class Recurrent(nnx.Module):
       raise Refused("a recurrent model of two directions cannot go on step by step; use model.direction=forward")
     return tuple(cell.start(batch, dtype) for cell in self.forward)
 
-  def __call__(self, x_BTM, where: Where, *, carry=None, begin=None, key=None):
+  def __call__(self, x_BTM, positions: Positions, *, carry=None, begin=None, key=None):
     """Returns (h_BTM, carry). carry: from `start`; begin: the states in which segments start, (B, T, H), per layer."""
     if carry is not None and self.two_ways:
       raise Refused("a recurrent model of two directions has no carry; use model.direction=forward")
@@ -56,16 +56,16 @@ class Recurrent(nnx.Module):
     for layer in range(len(self.forward)):
       flows = [self.drop(flow_BTM, keys[layer], way) for way, flow_BTM in enumerate(flows)]
       here = (None if carry is None else carry[layer], None if begin is None else begin[layer])
-      flows, last = self._layer(layer, flows, where, *here)
+      flows, last = self._layer(layer, flows, positions, *here)
       after.append(last)
     return self.drop(jnp.concatenate(flows, -1), keys[-1]), None if carry is None else tuple(after)
 
-  def _layer(self, layer: int, flows, where, carry, begin):
+  def _layer(self, layer: int, flows, positions, carry, begin):
     """(outputs, carry) of one layer; outputs of two ways stay apart, or are joined."""
-    h_BTH, carry = self.forward[layer].run(flows[0], where, carry, begin=begin)
+    h_BTH, carry = self.forward[layer].run(flows[0], positions, carry, begin=begin)
     if self.backward is None:
       return [h_BTH], carry
-    both = [h_BTH, self.backward[layer].run(flows[-1], where, reverse=True)[0]]
+    both = [h_BTH, self.backward[layer].run(flows[-1], positions, reverse=True)[0]]
     return (both if self.apart else [jnp.concatenate(both, -1)]), carry
 
   def keys(self, key) -> Any:
@@ -85,10 +85,10 @@ class Reading(nnx.Module):
     self.heads = heads_of(settings, cross=cross)
     self.join = Linear(2 * settings["width"], settings["width"], bias=False)
 
-  def __call__(self, h_BTM, memory_BSM, see: See, *, cache=None, key=None, record=None, name: str):
+  def __call__(self, h_BTM, memory_BSM, mask: Mask, *, cache=None, key=None, record=None, name: str):
     """Returns (y_BTM, cache); records are called `name`."""
     found = None if record is None else []
-    a_BTM, cache = self.heads(h_BTM, memory_BSM, see, cache=cache, record=found, key=key)
+    a_BTM, cache = self.heads(h_BTM, memory_BSM, mask, cache=cache, record=found, key=key)
     named(record, found, name)
     return jnp.tanh(self.join(jnp.concatenate([a_BTM, h_BTM], -1))), cache
 

@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 
 from model import decode
-from model.see import Where
+from model.mask import Positions
 
 
 def generate(
   model,
   tokens_BTC,
-  where: Where,
+  positions: Positions,
   *,
   length: int,
   start: int | None = None,
@@ -28,15 +28,19 @@ def generate(
   key: None for the most probable symbols, else they are drawn at this temperature (above 0). stop: None to go on to the
   end. The rest is as in `decode.greedy`, and so are the refusals.
   """
-  admit(model, where, length=length, start=start, stop=stop)
+  check(model, positions, length=length, start=start, stop=stop)
   endless = stop is None
   changed = Changed(model, key, temperature, endless)
-  return decode.greedy(changed, tokens_BTC, where, stop=changed.end if endless else stop, length=length, start=start)
+  return decode.greedy(
+    changed, tokens_BTC, positions, stop=changed.end if endless else stop, length=length, start=start
+  )
 
 
-def admit(model, where: Where, *, length: int, start: int | None, stop: int | None) -> None:
+def check(model, positions: Positions, *, length: int, start: int | None, stop: int | None) -> None:
   """Refused where `generate` would be, as far as the arrays at hand tell."""
-  decode.admit(model, where, start=start, stop=0 if stop is None else stop, length=length)  # any symbol can be a stop
+  decode.check(
+    model, positions, start=start, stop=0 if stop is None else stop, length=length
+  )  # any symbol can be a stop
 
 
 class Changed:
@@ -55,15 +59,15 @@ class Changed:
   def __call__(self, inputs, *, carry=None):
     logits_BTRV, carry = self.model(inputs, carry=carry)
     if self.key is not None:
-      logits_BTRV = logits_BTRV / self.temperature + self._noise(logits_BTRV.shape, inputs.where)
+      logits_BTRV = logits_BTRV / self.temperature + self._noise(logits_BTRV.shape, inputs.positions)
     if self.endless:
       logits_BTRV = jnp.pad(logits_BTRV, [(0, 0)] * 3 + [(0, 1)], constant_values=-jnp.inf)
     return logits_BTRV, carry
 
-  def _noise(self, shape, where: Where):
+  def _noise(self, shape, positions: Positions):
     """Gumbel numbers (B, T, R, V), one draw per row and position."""
     B, T, *rest = shape
-    pos_BT = jnp.broadcast_to(jnp.asarray(where.pos_BT), (B, T))
+    pos_BT = jnp.broadcast_to(jnp.asarray(positions.pos_BT), (B, T))
     keys_B = jax.vmap(lambda row: jax.random.fold_in(self.key, row))(jnp.arange(B))
     draw = lambda key, pos: jax.random.gumbel(jax.random.fold_in(key, pos), rest)  # noqa: E731
     return jax.vmap(lambda key, pos_T: jax.vmap(lambda pos: draw(key, pos))(pos_T))(keys_B, pos_BT)

@@ -12,12 +12,12 @@ from flax import nnx
 from jax.core import Tracer
 
 from model import build
-from model.block import Block, LayerNorm, Memory, Place
+from model.block import Block, Context, LayerNorm, Memory
 from model.dropout import Dropout
 from model.errors import Refused
 from model.kernels import cutting
+from model.mask import EARLIER, OWN, Mask, Positions, Rule, by_content, causal, everything, once, recent, window
 from model.order import run
-from model.see import EARLIER, OWN, Rule, See, Where, by_content, causal, everything, once, recent, window
 
 
 class Stack(nnx.Module):
@@ -46,7 +46,7 @@ class Stack(nnx.Module):
     self.plan = self.layers[0].wiring.plan(settings["depth"])
     self.norm = LayerNorm(width, eps=settings["wiring"]["eps"]) if settings["wiring"]["norm"] == "pre" else None
     for block in self.layers:
-      block.attention.mechanism.admit(self.position, self.rule)
+      block.attention.mechanism.check(self.position, self.rule)
 
   def scheme(self, layer: int):
     """The position scheme of a layer."""
@@ -63,11 +63,11 @@ class Stack(nnx.Module):
   def __call__(
     self,
     x_BTM,
-    where: Where,
+    positions: Positions,
     *,
     mark_BT=None,
     memory_BSM=None,
-    memory_where=None,
+    memory_positions=None,
     carry=None,
     key=None,
     record=None,
@@ -78,20 +78,22 @@ class Stack(nnx.Module):
     already, None. carry: from `start`, a pair (self, cross) of caches per layer; or from `remember`, what earlier rows
     left behind. key: dropout, None = evaluation.
     """
-    x_BTM = self.position.embed(x_BTM, where)
+    x_BTM = self.position.embed(x_BTM, positions)
     if self.dropout is not None:
       key, below = (None, None) if key is None else jax.random.split(key)
       x_BTM = self.dropout(x_BTM, below)
     alone = carry is None and record is None and memory_BSM is None and mark_BT is None
-    if self.segment and alone and self._by_stretches(where):
-      x_BTM = self._stretches(x_BTM, where, key)
+    if self.segment and alone and self._by_stretches(positions):
+      x_BTM = self._stretches(x_BTM, positions, key)
     else:
-      # With a carry, heads.py puts the cache's own Where in the place of the keys'.
-      cross_see = See(where, where if memory_where is None else memory_where, everything())
-      place = Place(See(where, where, self.rule, mark_BT), self.position, memory_BSM, cross_see, record=record)
+      # With a carry, heads.py puts the cache's own positions in the place of the keys'.
+      cross_mask = Mask(positions, positions if memory_positions is None else memory_positions, everything())
+      context = Context(
+        Mask(positions, positions, self.rule, mark_BT), self.position, memory_BSM, cross_mask, record=record
+      )
       layers = range(len(self.layers))
-      places = [place._replace(names=self.names(layer), position=self.scheme(layer)) for layer in layers]
-      x_BTM, carry = self._at_once(x_BTM, places, carry, key)
+      contexts = [context._replace(names=self.names(layer), scheme=self.scheme(layer)) for layer in layers]
+      x_BTM, carry = self._at_once(x_BTM, contexts, carry, key)
     return (x_BTM if self.norm is None else self.norm(x_BTM)), carry
 
   def remember(self, batch: int, dtype) -> tuple:
@@ -114,99 +116,103 @@ class Stack(nnx.Module):
     nothing_BS = jnp.zeros((batch, size), jnp.int32)
     empty_BSM = jnp.zeros((batch, size, self.width), dtype)
     mark_BS = jnp.zeros((batch, size), bool) if marked else None
-    return tuple(Memory(empty_BSM, Where(nothing_BS, nothing_BS), mark_BS) for _ in self.layers)
+    return tuple(Memory(empty_BSM, Positions(nothing_BS, nothing_BS), mark_BS) for _ in self.layers)
 
-  def _at_once(self, x_BTM, places, carry, key):
+  def _at_once(self, x_BTM, contexts, carry, key):
     """Whole rows, layer by layer, under the rule; returns (y_BTM, carry)."""
     if carry is not None and not isinstance(carry[0], Memory):  # caches, which hold all there is
-      return run(self.plan, self.layers, x_BTM, places, carry, key)
+      return run(self.plan, self.layers, x_BTM, contexts, carry, key)
     if not self.segment:
-      return run(self.plan, self.layers, x_BTM, places, None, key)[0], None
-    own = places[0].see
+      return run(self.plan, self.layers, x_BTM, contexts, None, key)[0], None
+    own = contexts[0].mask
     memories = None if carry is None else [_going_on(memory, own.q) for memory in carry]
-    see = _twofold(own, None if memories is None else memories[0], self.segment, again=self.memory > 0)
-    places = [place._replace(see=see, again=self.memory > 0) for place in places]
+    mask = _twofold(own, None if memories is None else memories[0], self.segment, again=self.memory > 0)
+    contexts = [context._replace(mask=mask, again=self.memory > 0) for context in contexts]
     if memories is None:
-      return run(self.plan, self.layers, x_BTM, places, None, key)[0], None
-    places = [place._replace(before=memory) for place, memory in zip(places, memories, strict=True)]
+      return run(self.plan, self.layers, x_BTM, contexts, None, key)[0], None
+    contexts = [context._replace(before=memory) for context, memory in zip(contexts, memories, strict=True)]
     inputs = []
-    y_BTM, _ = run(self.plan, self.layers, x_BTM, places, None, key, inputs)
+    y_BTM, _ = run(self.plan, self.layers, x_BTM, contexts, None, key, inputs)
     return y_BTM, tuple(_after(old, new, own) for old, new in zip(memories, inputs, strict=True))
 
-  def _by_stretches(self, where: Where) -> bool:
+  def _by_stretches(self, positions: Positions) -> bool:
     """Whether each row is known to be one document from the start of a stretch, of which no pattern needs all."""
-    if self.layers[0].attention.mechanism.counts or any(isinstance(a, Tracer) for a in where):
+    if self.layers[0].attention.mechanism.counts or any(isinstance(a, Tracer) for a in positions):
       return False
-    pos_BT, segment_BT = (np.asarray(a) for a in where)
+    pos_BT, segment_BT = (np.asarray(a) for a in positions)
     columns = pos_BT[:, :1] + np.arange(pos_BT.shape[1])
     is_one = (segment_BT > 0) & (segment_BT == segment_BT[:, :1]) & (pos_BT == columns)
     return bool(is_one.all() and (pos_BT[:, 0] % self.segment == 0).all())
 
-  def _stretches(self, x_BTM, where, key):
+  def _stretches(self, x_BTM, positions, key):
     """The row stretch by stretch."""
     batch, length, _ = x_BTM.shape
     memories = self._nothing(batch, self.memory, x_BTM.dtype, marked=False)
-    cut = [cutting.stacked(a, self.segment) for a in (x_BTM, *_full(where, batch))]
+    cut = [cutting.stacked(a, self.segment) for a in (x_BTM, *_full(positions, batch))]
 
     def one(state, stretch):
       memories, index = state
       x_BtM, *here = stretch
       x_BtM, memories = self._stretch(
-        x_BtM, Where(*here), memories, None if key is None else jax.random.fold_in(key, index)
+        x_BtM, Positions(*here), memories, None if key is None else jax.random.fold_in(key, index)
       )
       return (memories, index + 1), x_BtM
 
     _, y_nBtM = jax.lax.scan(one, (memories, jnp.int32(0)), tuple(cut))
     return cutting.unstacked(y_nBtM, length)
 
-  def _stretch(self, x_BTM, where, memories, key):
+  def _stretch(self, x_BTM, positions, memories, key):
     """One stretch in the light of the memories; returns (y_BTM, the memories for the next)."""
-    sees = [See(where, _joined(memory.where, where), self.rule) for memory in memories]
-    pairs = enumerate(zip(sees, memories, strict=True))
-    places = [Place(see, self.scheme(layer), before=memory) for layer, (see, memory) in pairs]
+    masks = [Mask(positions, _joined(memory.positions, positions), self.rule) for memory in memories]
+    pairs = enumerate(zip(masks, memories, strict=True))
+    contexts = [Context(mask, self.scheme(layer), before=memory) for layer, (mask, memory) in pairs]
     inputs = []
-    y_BTM, _ = run(self.plan, self.layers, x_BTM, places, None, key, inputs)
-    return y_BTM, tuple(_newest(old, new, where, self.memory) for old, new in zip(memories, inputs, strict=True))
+    y_BTM, _ = run(self.plan, self.layers, x_BTM, contexts, None, key, inputs)
+    return y_BTM, tuple(_newest(old, new, positions, self.memory) for old, new in zip(memories, inputs, strict=True))
 
 
-def _full(where: Where, batch: int) -> list:
-  return [jnp.broadcast_to(jnp.asarray(a, jnp.int32), (batch, a.shape[1])) for a in where]
+def _full(positions: Positions, batch: int) -> list:
+  return [jnp.broadcast_to(jnp.asarray(a, jnp.int32), (batch, a.shape[1])) for a in positions]
 
 
-def _joined(first: Where, second: Where) -> Where:
+def _joined(first: Positions, second: Positions) -> Positions:
   """The columns of `first`, then those of `second`."""
   batch = max(first.pos_BT.shape[0], second.pos_BT.shape[0])
   sides = zip(first, second, strict=True)
-  return Where(*(jnp.concatenate([_rows(a, batch), _rows(b, batch)], 1) for a, b in sides))
+  return Positions(*(jnp.concatenate([_rows(a, batch), _rows(b, batch)], 1) for a, b in sides))
 
 
 def _rows(a_BT, batch: int):
   return jnp.broadcast_to(jnp.asarray(a_BT, jnp.int32), (batch, a_BT.shape[1]))
 
 
-def _newest(old: Memory, x_BTM, where: Where, size: int) -> Memory:
+def _newest(old: Memory, x_BTM, positions: Positions, size: int) -> Memory:
   """The last `size` inputs of a layer."""
   states_BSM = jnp.concatenate([old.state_BSM, jax.lax.stop_gradient(x_BTM)], 1)
   first = states_BSM.shape[1] - size
-  return Memory(states_BSM[:, first:], _joined(old.where, where).at(slice(first, None)))
+  return Memory(states_BSM[:, first:], _joined(old.positions, positions).at(slice(first, None)))
 
 
-def _twofold(see: See, memory: Memory | None, stretch: int, *, again: bool) -> See:
+def _twofold(mask: Mask, memory: Memory | None, stretch: int, *, again: bool) -> Mask:
   """The keys of the memory, if there is one, those of the row as what is remembered, if `again`, and those of the row.
 
   In a row of tokens 0 1 2 3 with stretches of 2, token 3 sees 0 and 1 in their first place, 2 and itself in the second.
   """
-  sides = [] if memory is None else [(memory.where, memory.mark_BS, 0)]
-  sides += [(see.k, see.mark_BS, EARLIER), (see.k, see.mark_BS, OWN)] if again else [(see.k, see.mark_BS, 0)]
-  where = sides[0][0]
+  sides = [] if memory is None else [(memory.positions, memory.mark_BS, 0)]
+  sides += [(mask.k, mask.mark_BS, EARLIER), (mask.k, mask.mark_BS, OWN)] if again else [(mask.k, mask.mark_BS, 0)]
+  positions = sides[0][0]
   for other, _, _ in sides[1:]:
-    where = _joined(where, other)
-  if not again and see.mark_BS is None:
-    return See(see.q, where, see.rule)
-  batch = len(where.pos_BT)
+    positions = _joined(positions, other)
+  if not again and mask.mark_BS is None:
+    return Mask(mask.q, positions, mask.rule)
+  batch = len(positions.pos_BT)
   marks = [_marks(mark_BS, batch, side.pos_BT.shape[1]) + bit for side, mark_BS, bit in sides]
   mark_BS = jnp.concatenate(marks, 1)
-  return See(see.q, where, see.rule & once(stretch), mark_BS) if again else See(see.q, where, see.rule, mark_BS > 0)
+  return (
+    Mask(mask.q, positions, mask.rule & once(stretch), mark_BS)
+    if again
+    else Mask(mask.q, positions, mask.rule, mark_BS > 0)
+  )
 
 
 def _marks(mark_BS, batch: int, length: int):
@@ -215,26 +221,26 @@ def _marks(mark_BS, batch: int, length: int):
   return jnp.broadcast_to(mark_BS, (batch, length)).astype(jnp.int32)
 
 
-def _going_on(memory: Memory, where: Where) -> Memory:
+def _going_on(memory: Memory, positions: Positions) -> Memory:
   """What is remembered, less a document whose number a row uses for one that starts anew."""
-  pos_BT, segment_BT = _full(where, len(memory.where.pos_BT))
-  is_here_BST = memory.where.segment_BT[:, :, None] == segment_BT[:, None, :]
+  pos_BT, segment_BT = _full(positions, len(memory.positions.pos_BT))
+  is_here_BST = memory.positions.segment_BT[:, :, None] == segment_BT[:, None, :]
   first_BS = jnp.min(jnp.where(is_here_BST, pos_BT[:, None, :], np.iinfo(np.int32).max), -1)
-  segment_BS = jnp.where(memory.where.pos_BT < first_BS, memory.where.segment_BT, 0)
-  return memory._replace(where=memory.where._replace(segment_BT=segment_BS))
+  segment_BS = jnp.where(memory.positions.pos_BT < first_BS, memory.positions.segment_BT, 0)
+  return memory._replace(positions=memory.positions._replace(segment_BT=segment_BS))
 
 
-def _after(old: Memory, x_BTM, see: See) -> Memory:
+def _after(old: Memory, x_BTM, mask: Mask) -> Memory:
   """As many inputs of a layer as before: the last ones, by position, of the document at the end of the row."""
   batch, size, _ = old.state_BSM.shape
   state_BSM = jnp.concatenate([old.state_BSM, jax.lax.stop_gradient(x_BTM)], 1)
-  pos_BS, segment_BS = _joined(old.where, see.q)
-  mark_BS = jnp.concatenate([_marks(old.mark_BS, batch, size), _marks(see.mark_BS, batch, x_BTM.shape[1])], 1) > 0
+  pos_BS, segment_BS = _joined(old.positions, mask.q)
+  mark_BS = jnp.concatenate([_marks(old.mark_BS, batch, size), _marks(mask.mark_BS, batch, x_BTM.shape[1])], 1) > 0
   end_B1 = jnp.max(jnp.where(segment_BS > 0, jnp.arange(pos_BS.shape[1]), 0), 1, keepdims=True)
   is_its_BS = (segment_BS > 0) & (segment_BS == jnp.take_along_axis(segment_BS, end_B1, 1))
   at_BS = jnp.argsort(jnp.where(is_its_BS, pos_BS, -1), 1, stable=True)[:, pos_BS.shape[1] - size :]
   pos_BS, segment_BS, mark_BS = (jnp.take_along_axis(a, at_BS, 1) for a in (pos_BS, segment_BS * is_its_BS, mark_BS))
-  return Memory(jnp.take_along_axis(state_BSM, at_BS[..., None], 1), Where(pos_BS, segment_BS), mark_BS)
+  return Memory(jnp.take_along_axis(state_BSM, at_BS[..., None], 1), Positions(pos_BS, segment_BS), mark_BS)
 
 
 class Encoder(Stack):
@@ -253,7 +259,7 @@ class Decoder(Stack):
   def names(self, layer):
     return f"decoder/{layer}/self", f"decoder/{layer}/cross"
 
-  def start(self, batch: int, length: int, dtype, memory_BSM=None, memory_where=None) -> tuple:
+  def start(self, batch: int, length: int, dtype, memory_BSM=None, memory_positions=None) -> tuple:
     """A carry of `length` empty slots per layer; the keys and values of the memory are computed once, here.
 
     Every leaf has the batch as axis 0, so that a beam reorders all of it by one tree map.
@@ -261,10 +267,10 @@ class Decoder(Stack):
     carry = []
     for block in self.layers:
       cross_cache = None
-      if block.cross is not None and memory_BSM is not None and memory_where is not None:
+      if block.cross is not None and memory_BSM is not None and memory_positions is not None:
         # One query, whose answer nobody reads, fills the cache.
-        see = See(memory_where.at(slice(1)), memory_where, everything())
+        mask = Mask(memory_positions.at(slice(1)), memory_positions, everything())
         empty = block.cross.empty_cache(batch, memory_BSM.shape[1], dtype)
-        _, cross_cache = block.cross(jnp.zeros_like(memory_BSM[:, :1]), memory_BSM, see, cache=empty)
+        _, cross_cache = block.cross(jnp.zeros_like(memory_BSM[:, :1]), memory_BSM, mask, cache=empty)
       carry.append((block.attention.empty_cache(batch, length, dtype), cross_cache))
     return tuple(carry)

@@ -12,12 +12,12 @@ from train.step import Ensemble
 
 
 def generator(whole: Ensemble, state: TrainState, member: Member, index: int) -> Callable[..., np.ndarray]:
-  """generate(source_BSC, source_where, length) -> tokens_BT on the host, for the member at `index`."""
+  """generate(source_BSC, source_positions, length) -> tokens_BT on the host, for the member at `index`."""
   state, member = jax.tree.map(lambda leaf: leaf[index], (state._replace(opt=()), member))
 
-  def generate(source_BSC, source_where, length):
-    _admit(whole, source_where, length)  # the compiled program cannot see the positions
-    return np.asarray(whole.generate(state, member, source_BSC, source_where, length))
+  def generate(source_BSC, source_positions, length):
+    _admit(whole, source_positions, length)  # the compiled program cannot see the positions
+    return np.asarray(whole.generate(state, member, source_BSC, source_positions, length))
 
   return generate
 
@@ -25,8 +25,8 @@ def generator(whole: Ensemble, state: TrainState, member: Member, index: int) ->
 def rehearse(whole: Ensemble, split: str) -> None:
   """Refuses, before any training, what the task's judge would ask this model for in vain; computes nothing."""
 
-  def generate(source_BSC, source_where, length):
-    _admit(whole, source_where, length)
+  def generate(source_BSC, source_positions, length):
+    _admit(whole, source_positions, length)
     return np.full((len(source_BSC), length), whole.task.stop, np.int32)
 
   try:
@@ -37,5 +37,5 @@ def rehearse(whole: Ensemble, split: str) -> None:
     return
 
 
-def _admit(whole: Ensemble, where, length: int) -> None:
-  decode.admit(whole.abstract, where, start=whole.task.start, stop=whole.task.stop, length=length)
+def _admit(whole: Ensemble, positions, length: int) -> None:
+  decode.check(whole.abstract, positions, start=whole.task.start, stop=whole.task.stop, length=length)

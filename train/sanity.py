@@ -73,17 +73,17 @@ def _check_shapes(batch: Any, task: Task, size: int, where: str) -> None:
   _array(batch.targets_BTR, answers, np.int32, f"{where} targets_BTR")
   _array(batch.weights_BTR, answers, np.float32, f"{where} weights_BTR")
   _array(batch.slice_BTR, answers, np.int32, f"{where} slice_BTR")
-  _check_where(inputs.where, size, length, f"{where} where")
+  _check_positions(inputs.positions, size, length, f"{where} positions")
   if bool(vocabulary.source) != (inputs.source_BSC is not None):
     given = "a source" if inputs.source_BSC is not None else "no source"
     raise Refused(f"{where} sample gives {given}, the vocabulary has source={vocabulary.source}; let both agree")
   if inputs.source_BSC is not None:
     source = inputs.source_BSC.shape[1] if inputs.source_BSC.ndim > 1 else 0
     _array(inputs.source_BSC, (size, source, len(vocabulary.source)), np.int32, f"{where} source_BSC")
-    _check_where(inputs.source_where, size, source, f"{where} source_where")
+    _check_positions(inputs.source_positions, size, source, f"{where} source_positions")
 
 
-def _check_where(places: Any, size: int, length: int, what: str) -> None:
+def _check_positions(places: Any, size: int, length: int, what: str) -> None:
   for field in ("pos_BT", "segment_BT"):
     found = getattr(places, field, None)
     rows = found.shape[0] if found is not None and found.ndim == 2 and found.shape[0] == size else 1
@@ -110,7 +110,7 @@ def _check_values(batch: Batch, task: Task, where: str) -> None:
     _within(inputs.tokens_BTC[..., c], symbols, f"{where} a token of field {c}")
   for c, symbols in enumerate(vocabulary.source):
     _within(np.asarray(inputs.source_BSC)[..., c], symbols, f"{where} a source token of field {c}")
-  for places in (inputs.where, inputs.source_where):
+  for places in (inputs.positions, inputs.source_positions):
     if places is not None and np.asarray(places.segment_BT).min() < 0:
       raise Refused(f"{where} a segment is {np.asarray(places.segment_BT).min()}; allowed: 0 for nothing, or more")
 

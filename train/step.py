@@ -42,7 +42,7 @@ class Ensemble:
     self.advance: Callable = jax.jit(self._over_members(self.steps), donate_argnums=0)
     # (state, member, data) -> metrics.Sums
     self.evaluate: Callable = jax.jit(self._over_members(self.score))
-    # (state, member, source_BSC, source_where, length) -> tokens_BT of one member
+    # (state, member, source_BSC, source_positions, length) -> tokens_BT of one member
     self.generate: Callable = jax.jit(self.decode, static_argnums=4)
 
   def init(self, configs: Sequence[Mapping[str, Any]]) -> TrainState:
@@ -103,10 +103,10 @@ class Ensemble:
     nothing = metrics.Sums(zero, zero, zero, zeros_L, zeros_L)
     return jax.lax.scan(one_batch, nothing, jnp.arange(self.config["eval"]["batches"]))[0]
 
-  def decode(self, state: TrainState, member: Member, source_BSC, source_where, length: int):
+  def decode(self, state: TrainState, member: Member, source_BSC, source_positions, length: int):
     """The most probable symbols, step by step, (B, length)."""
     model = assembled(self.graphdef, self.abstract, state, member)
-    return decode.greedy(model, source_BSC, source_where, start=self.task.start, stop=self.task.stop, length=length)
+    return decode.greedy(model, source_BSC, source_positions, start=self.task.start, stop=self.task.stop, length=length)
 
   def _over_members(self, function: Callable) -> Callable:
     """The function of one member for all along the axis E."""

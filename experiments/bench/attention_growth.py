@@ -218,13 +218,13 @@ def attention(subject: Subject, length: int, size: Size):
   import jax
   from flax import nnx
 
-  from model import build, initial, see
+  from model import build, initial, mask
 
   given: dict[str, Any] = {"heads": size.heads, "head_dim": size.head_dim, "layer": 0}
   mechanism: Any = initial.realize(lambda: build.make("attention", subject.options, **given))
   graph, state = nnx.split(mechanism)
   views, tied = mechanism.views, mechanism.supports.tied
-  sight = see.See(see.rows(length), see.rows(length), getattr(see, size.rule)())
+  sight = mask.Mask(mask.rows(length), mask.rows(length), getattr(mask, size.rule)())
 
   def energy(vectors, state, target_BTKGD):
     q, *keys, v = vectors  # a tuple of arrays each, one per view

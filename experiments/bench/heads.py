@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 
 from configs import override
-from model import build, initial, see
+from model import build, initial, mask
 from model.heads import Heads
 from train.metrics import TARGET
 from train.step import Ensemble
@@ -108,11 +108,11 @@ class Layer:
     given = {"heads": size.heads, "head_dim": size.head_dim, "mechanism": {"kind": "dot"}}
     layer = initial.realize(lambda: Heads(size.width, **given))
     graph, params, rest = nnx.split(layer, nnx.Param, ...)
-    where = see.rows(size.length)
+    positions = mask.rows(size.length)
     x_BTM = jax.random.normal(jax.random.key(0), (BATCH, size.length, size.width))
 
     def loss(params, x_BTM):
-      y_BTM, _ = nnx.merge(graph, params, rest)(x_BTM, x_BTM, see.See(where, where, see.everything()))
+      y_BTM, _ = nnx.merge(graph, params, rest)(x_BTM, x_BTM, mask.Mask(positions, positions, mask.everything()))
       return jnp.square(y_BTM).sum()
 
     compiled = jax.jit(jax.grad(loss, (0, 1))).lower(params, x_BTM).compile()

@@ -16,7 +16,7 @@ from flax import nnx
 
 from experiments.bench import timing
 from experiments.claims.grid import Samples
-from model import build, initial, see
+from model import build, initial, mask
 from model.language import Inputs
 from model.vocabulary import Vocabulary
 
@@ -59,15 +59,15 @@ def parallel() -> Samples:
   length, width = 512, 64
   mechanism = initial.realize(lambda: build.make("attention", {"kind": "dot"}, heads=1, head_dim=width, layer=0))
   q, k, v = (jax.random.normal(key, (1, length, 1, width)) for key in jax.random.split(jax.random.key(0), 3))
-  keys = see.rows(length)
+  keys = mask.rows(length)
 
   def at_once(q_BTKGD, k, v):
-    return mechanism(q_BTKGD, k, v, see.See(keys, keys, see.causal()))[0]
+    return mechanism(q_BTKGD, k, v, mask.Mask(keys, keys, mask.causal()))[0]
 
   def one_by_one(q_BTKGD, k, v):
     def one(t):
       q_B1KGD = jax.lax.dynamic_slice_in_dim(q_BTKGD, t, 1, 1)
-      return mechanism(q_B1KGD, k, v, see.See(see.rows(1, t), keys, see.causal()))[0][:, 0]
+      return mechanism(q_B1KGD, k, v, mask.Mask(mask.rows(1, t), keys, mask.causal()))[0][:, 0]
 
     return jnp.moveaxis(jax.lax.map(one, jnp.arange(length)), 0, 1)
 
@@ -104,7 +104,7 @@ def step(settings, length: int, tokens: int = TOKENS) -> Callable[[], None]:
   """A call that computes the gradient of the loss on `tokens` tokens in rows of `length`, and waits for it."""
   graph, params, rest = _split(settings)
   key = jax.random.key(0)
-  inputs = Inputs(jax.random.randint(key, (max(1, tokens // length), length, 1), 0, SYMBOLS), see.rows(length))
+  inputs = Inputs(jax.random.randint(key, (max(1, tokens // length), length, 1), 0, SYMBOLS), mask.rows(length))
 
   def loss(params):
     return jnp.square(nnx.merge(graph, params, rest)(inputs)[0]).mean()
@@ -117,12 +117,12 @@ def _token(settings, batch: int, length: int) -> Callable[[], None]:
   graph, params, rest = _split(settings)
   model = nnx.merge(graph, params, rest)
   tokens = jnp.zeros((batch, length, 1), jnp.int32)
-  _, carry = jax.jit(lambda tokens: model(Inputs(tokens, see.rows(length)), carry=model.start(batch, length + 1)))(
+  _, carry = jax.jit(lambda tokens: model(Inputs(tokens, mask.rows(length)), carry=model.start(batch, length + 1)))(
     tokens
   )
 
   def read(params, carry):
-    return nnx.merge(graph, params, rest)(Inputs(tokens[:, :1], see.rows(1, length)), carry=carry)
+    return nnx.merge(graph, params, rest)(Inputs(tokens[:, :1], mask.rows(1, length)), carry=carry)
 
   return functools.partial(_wait, jax.jit(read), params, carry)
 

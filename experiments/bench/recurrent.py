@@ -128,14 +128,14 @@ def ours(kind: str, x_BTM: np.ndarray, target_BTH: np.ndarray) -> Callable[[], N
   import jax.numpy as jnp
   from flax import nnx
 
-  from model import build, initial, see
+  from model import build, initial, mask
 
   cell = initial.realize(partial(build.make, "cell", {"kind": kind}, width=WIDTH, hidden=WIDTH))
   graphdef, params, rest = nnx.split(cell, nnx.Param, ...)
 
   def energy(params, x_BTM):
     cell: Any = nnx.merge(graphdef, params, rest)
-    return (cell.run(x_BTM, see.rows(LENGTH))[0] * target_BTH).sum()
+    return (cell.run(x_BTM, mask.rows(LENGTH))[0] * target_BTH).sum()
 
   gradients, x = jax.jit(jax.value_and_grad(energy, argnums=(0, 1))), jnp.asarray(x_BTM)
 

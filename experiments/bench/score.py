@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from experiments.claims.grid import Samples
-from model import build, initial, see
+from model import build, initial, mask
 
 REPEATS = 10  # units
 CALLS = 5
@@ -59,7 +59,7 @@ def candidate(kind: str, block: int, length: int, width: int) -> Callable[[], No
   """A call that computes output and all gradients of one head, values 64 wide, and waits for them."""
   mechanism = initial.realize(partial(build.make, "attention", {"kind": kind}, heads=1, head_dim=width, layer=0))
   graphdef, params, rest = nnx.split(mechanism, nnx.Param, ...)
-  whole = see.See(see.rows(length), see.rows(length), see.everything())
+  whole = mask.Mask(mask.rows(length), mask.rows(length), mask.everything())
   keys = jax.random.split(jax.random.key(0), 3)
   shapes = ((BATCH, length, 1, 1, width), (BATCH, length, 1, width), (BATCH, length, 1, 64))
   vectors = [jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=True)]

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from model import build, see
+from model import build, mask
 from model.heads import Heads
 from model.initial import Dial, settings
 
@@ -115,21 +115,21 @@ def stack(shape: Shape, **options) -> dict:
   return build.complete(given | options)
 
 
-def one_row(length: int, rule: see.Rule) -> see.See:
+def one_row(length: int, rule: mask.Rule) -> mask.Mask:
   """Self-attention over one whole row."""
-  return see.See(see.rows(length), see.rows(length), rule)
+  return mask.Mask(mask.rows(length), mask.rows(length), rule)
 
 
-def recorded(heads: Heads, x_BTM, rule: see.Rule):
+def recorded(heads: Heads, x_BTM, rule: mask.Rule):
   """Output (B, T, M), weights (B, K, G, T, S) and head outputs (B, T, K, G, D) of self-attention."""
   record: list[dict] = []
   y_BTM, _ = heads(x_BTM, x_BTM, one_row(x_BTM.shape[1], rule), record=record)
   return y_BTM, record[0]["weights_BKGTS"], record[0]["out_BTKGD"]
 
 
-def look(heads: Heads, x_BTM):
+def attend(heads: Heads, x_BTM):
   """What `recorded` gives without a mask."""
-  return recorded(heads, x_BTM, see.everything())
+  return recorded(heads, x_BTM, mask.everything())
 
 
 def kernel(heads: Heads, name: str) -> np.ndarray:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.scipy.special import xlogy
 
-from experiments.probes import look
+from experiments.probes import recording
 from experiments.probes.subject import Subject
 
 BATCHES = 4
@@ -52,9 +52,9 @@ def _untrained(key: str) -> str:
 
 
 def _numbers_of(subject: Subject, model: nnx.Module) -> dict[str, float]:
-  graph, state = look.split(model)
-  parts = [_numbers(graph, look.asks(subject), state, subject.batch(number)) for number in range(BATCHES)]
-  by_layer = look.average(parts)
+  graph, state = recording.split(model)
+  parts = [_numbers(graph, recording.asks(subject), state, subject.batch(number)) for number in range(BATCHES)]
+  by_layer = recording.average(parts)
   numbers = {}
   for field in next(iter(by_layer.values())):
     numbers[field] = sum(layer[field] for layer in by_layer.values()) / len(by_layer)
@@ -65,13 +65,13 @@ def _numbers_of(subject: Subject, model: nnx.Module) -> dict[str, float]:
 @partial(jax.jit, static_argnums=(0, 1))
 def _numbers(graph, asks: bool, state, batch) -> dict[str, dict[str, jax.Array]]:
   model = nnx.merge(graph, state)
-  _, layers = look.record(model, batch.inputs)
+  _, layers = recording.record(model, batch.inputs)
   found = {}
   for name, layer in layers.items():
-    weight_BT, count_BT = look.scored(batch, name), look.seen(model, batch.inputs, name).sum(-1)
+    weight_BT, count_BT = recording.scored(batch, name), recording.seen(model, batch.inputs, name).sum(-1)
     found[name] = spread(layer.weights_BHTS, weight_BT, count_BT)
     if asks:
-      found[name] |= true_key(layer.weights_BHTS, look.asked(batch))
+      found[name] |= true_key(layer.weights_BHTS, recording.asked(batch))
   return found
 
 
@@ -91,7 +91,7 @@ def true_key(weights_BHTS, asked_BRTS) -> dict[str, jax.Array]:
   """Mean mass on asked tokens: of any slot, by all heads; and slot by slot, by the best head of each."""
   asks_BRT = asked_BRTS.any(-1).astype(jnp.float32)
   any_BHT = (weights_BHTS * asked_BRTS.any(1)[:, None]).sum(-1)
-  best_R = look.slot_mass(weights_BHTS, asked_BRTS).max(0)
+  best_R = recording.slot_mass(weights_BHTS, asked_BRTS).max(0)
   return {"true_key_mass": _mean(any_BHT, asks_BRT.max(1)), "true_key_mass_best": best_R.mean()}
 
 

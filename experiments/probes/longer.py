@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from experiments.probes import look
+from experiments.probes import recording
 from experiments.probes.subject import Subject
 from model import build
 from model.errors import Refused
@@ -35,7 +35,7 @@ def read(subject: Subject) -> dict[str, float]:
       f"probe longer needs a task with the option length, task.kind={task['kind']} has none; drop the probe"
     )
   _check_table(subject.config["model"]["position"], max(TIMES) * task["length"])
-  graph, state = look.split(subject.model)
+  graph, state = recording.split(subject.model)
   root = jax.random.fold_in(jax.random.key(subject.config["seed"]), STREAMS["test"])
   numbers = {}
   for index, times in enumerate(TIMES):

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from experiments.probes import look
+from experiments.probes import recording
 from experiments.probes.subject import Subject
 
 NAMING, SCORING = range(4), range(4, 8)  # batches that name each head's relation, and batches that are scored
@@ -24,7 +24,7 @@ def read(subject: Subject) -> dict[str, float]:
   the first step. own_drop: accuracy lost in the relation that the silenced head attends to most (found on other
   batches); other_drop: mean loss in the other relations. With one head or one relation nothing can specialize: 0.
   """
-  look.need_recall(subject, "mutual_information")
+  recording.need_recall(subject, "mutual_information")
   mass = _masses(subject, subject.model, NAMING)
   numbers = {
     "information": _mean(information(mass_HR) for mass_HR in _masses(subject, subject.model, SCORING).values()),
@@ -59,29 +59,29 @@ def dissociation(lost_HR: np.ndarray, own_H: np.ndarray) -> tuple[float, float]:
 
 
 def _masses(subject: Subject, model: nnx.Module, batches) -> dict[str, np.ndarray]:
-  graph, state = look.split(model)
+  graph, state = recording.split(model)
   parts = [jax.device_get(_mass(graph, state, subject.batch(number))) for number in batches]
-  return {name: np.mean([part[name] for part in parts], axis=0) for name in look.places(model)}
+  return {name: np.mean([part[name] for part in parts], axis=0) for name in recording.places(model)}
 
 
 @partial(jax.jit, static_argnums=0)
 def _mass(graph, state, batch) -> dict[str, jax.Array]:
   """Attention of heads on slots where all slots of a query ask for different tokens: no token stands for two."""
-  _, layers = look.record(nnx.merge(graph, state), batch.inputs)
-  asked_BRTS = look.asked(batch)
+  _, layers = recording.record(nnx.merge(graph, state), batch.inputs)
+  asked_BRTS = recording.asked(batch)
   distinct_BT = asked_BRTS.sum(1).max(-1) <= 1
   asked_BRTS &= distinct_BT[:, None, :, None]
-  return {name: look.slot_mass(layer.weights_BHTS, asked_BRTS) for name, layer in layers.items()}
+  return {name: recording.slot_mass(layer.weights_BHTS, asked_BRTS) for name, layer in layers.items()}
 
 
 def _losses(subject: Subject) -> dict[str, np.ndarray]:
   """Accuracy lost per silenced head and relation (H, R), by place."""
-  heads = look.count(subject.model)
+  heads = recording.count(subject.model)
   total = sum(heads.values())
   kept_NH = np.concatenate([np.ones((1, total)), 1 - np.eye(total)])
-  graph, state = look.split(subject.model)
-  kept_N = look.by_place(kept_NH, heads)
-  right_NR = np.mean([look.accuracies(graph, state, kept_N, subject.batch(number)) for number in SCORING], axis=0)
+  graph, state = recording.split(subject.model)
+  kept_N = recording.by_place(kept_NH, heads)
+  right_NR = np.mean([recording.accuracies(graph, state, kept_N, subject.batch(number)) for number in SCORING], axis=0)
   lost_NR = right_NR[0] - right_NR[1:]
   return dict(zip(heads, np.split(lost_NR, np.cumsum(list(heads.values()))[:-1]), strict=True))
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from experiments.probes import look
+from experiments.probes import recording
 from experiments.probes.subject import Subject
 
 CHOOSING, SCORING = range(2), range(2, 6)
@@ -32,7 +32,7 @@ def read(subject: Subject) -> dict[str, float]:
   attention says nothing. drop_half = full - half. needed: the smallest number of heads that stays within SPARE of
   full, and needed_share of all heads. drop_one/<place>: accuracy lost when that place keeps its best head only.
   """
-  heads = look.count(subject.model)
+  heads = recording.count(subject.model)
   curve, places = _curve(subject, heads)
   total = len(curve) - 1
   half = math.ceil(total / 2)
@@ -69,13 +69,13 @@ def _score(subject: Subject, heads: dict[str, int], batches: Iterable[int], kept
 
   Choices go in groups of one more than there are heads, so that one compiled function serves all rounds.
   """
-  graph, state = look.split(subject.model)
+  graph, state = recording.split(subject.model)
   size = kept_NH.shape[1] + 1
   groups = -(-len(kept_NH) // size)
   filled_NH = np.concatenate([kept_NH, np.ones((groups * size - len(kept_NH), size - 1))])
-  parts = [look.by_place(part_NH, heads) for part_NH in np.split(filled_NH, groups)]
+  parts = [recording.by_place(part_NH, heads) for part_NH in np.split(filled_NH, groups)]
   found = [
-    np.mean([look.accuracies(graph, state, part, subject.batch(number)) for number in batches], axis=(0, 2))
+    np.mean([recording.accuracies(graph, state, part, subject.batch(number)) for number in batches], axis=(0, 2))
     for part in parts
   ]
   return np.concatenate(found)[: len(kept_NH)]

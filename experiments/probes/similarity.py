@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from experiments.probes import look
+from experiments.probes import recording
 from experiments.probes.subject import Subject
 
 BATCHES = 4
@@ -25,7 +25,7 @@ def read(subject: Subject) -> dict[str, float]:
   trained model, so what heads share that were drawn independently and learned nothing. cka_mixed: one trained, the
   other put back. cka_untrained: two heads of the whole model before its first step.
   """
-  if max(look.count(subject.model).values()) < 2:
+  if max(recording.count(subject.model).values()) < 2:
     return {}
   trained = _outputs(subject, subject.model)
   again = _outputs(subject, reinitialized(subject.model, subject.untrained))
@@ -41,8 +41,8 @@ def read(subject: Subject) -> dict[str, float]:
 def reinitialized(model: nnx.Module, untrained: nnx.Module) -> nnx.Module:
   """A copy of `model` whose heads have the projections of `untrained`; all else stays as trained."""
   copy = nnx.clone(model)
-  before = look.places(untrained)
-  for name, heads in look.places(copy).items():
+  before = recording.places(untrained)
+  for name, heads in recording.places(copy).items():
     for projection in (p for p in PROJECTIONS if hasattr(heads, p)):
       getattr(heads, projection)[...] = getattr(before[name], projection)[...]
   return copy
@@ -69,9 +69,9 @@ def _over_layers(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) ->
 
 def _outputs(subject: Subject, model: nnx.Module) -> dict[str, np.ndarray]:
   """Outputs of every head (H, N, Dv) at the scored queries, float64, by place."""
-  graph, state = look.split(model)
+  graph, state = recording.split(model)
   parts = [jax.device_get(_look(graph, state, subject.batch(number))) for number in range(BATCHES)]
-  return {name: np.concatenate([_rows(*part[name]) for part in parts], axis=1) for name in look.places(model)}
+  return {name: np.concatenate([_rows(*part[name]) for part in parts], axis=1) for name in recording.places(model)}
 
 
 def _rows(out_BTHD: np.ndarray, scored_BT: np.ndarray) -> np.ndarray:
@@ -81,5 +81,5 @@ def _rows(out_BTHD: np.ndarray, scored_BT: np.ndarray) -> np.ndarray:
 
 @partial(jax.jit, static_argnums=0)
 def _look(graph, state, batch) -> dict[str, tuple[jax.Array, jax.Array]]:
-  _, layers = look.record(nnx.merge(graph, state), batch.inputs)
-  return {name: (layer.out_BTHD.astype(jnp.float32), look.scored(batch, name)) for name, layer in layers.items()}
+  _, layers = recording.record(nnx.merge(graph, state), batch.inputs)
+  return {name: (layer.out_BTHD.astype(jnp.float32), recording.scored(batch, name)) for name, layer in layers.items()}

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from experiments.probes import look
+from experiments.probes import recording
 from experiments.probes.subject import Subject
 
 KEYS = (
@@ -35,17 +35,17 @@ def read(subject: Subject) -> dict[str, float]:
   random ones. used: alike (1) or not (0) are the matrices W_Q W_K^T themselves, large directions counting most.
   "_untrained": before the first step; angle_random: the mean angle of random subspaces.
   """
-  graph, state = look.split(subject.model)
-  if max(look.count(subject.model).values()) < 2:
+  graph, state = recording.split(subject.model)
+  if max(recording.count(subject.model).values()) < 2:
     return {}
-  numbers = look.average([_numbers(graph, state)])
-  before = look.average([_numbers(*look.split(subject.untrained))])
+  numbers = recording.average([_numbers(graph, state)])
+  before = recording.average([_numbers(*recording.split(subject.untrained))])
   return numbers | {f"{name}_untrained": value for name, value in before.items() if name != "angle_random"}
 
 
 @partial(jax.jit, static_argnums=0)
 def _numbers(graph, state) -> dict[str, jax.Array]:
-  found = [layer(*matrices(heads)) for heads in look.places(nnx.merge(graph, state)).values()]
+  found = [layer(*matrices(heads)) for heads in recording.places(nnx.merge(graph, state)).values()]
   found = [numbers for numbers in found if numbers]
   return {name: jnp.stack([numbers[name] for numbers in found]).mean() for name in found[0]}
 

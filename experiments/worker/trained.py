@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from experiments.probes import look
+from experiments.probes import recording
 from experiments.record import atomic, stamp
 from experiments.run.cohorts import Pack
 from experiments.run.store import Store
@@ -22,7 +22,7 @@ from experiments.worker import pack as packs
 from model import sampling
 from model.errors import Refused
 from model.language import Inputs, check_tokens
-from model.see import Where, rows
+from model.mask import Positions, rows
 from train import checkpoint
 from train.state import STREAMS
 from train.tasks.task import Batch, check_split
@@ -101,8 +101,8 @@ def inputs_of(one: Restored, given: Any, source: Any = None) -> Inputs:
   """
   if not isinstance(given, Inputs):
     vocabulary = one.task.vocabulary
-    tokens_BTC, where = _rows(given, len(vocabulary.inputs), "tokens")
-    given = Inputs(tokens_BTC, where)
+    tokens_BTC, positions = _rows(given, len(vocabulary.inputs), "tokens")
+    given = Inputs(tokens_BTC, positions)
     if vocabulary.source:
       if source is None:
         raise Refused("this model reads a source too; give source=[[...], ...], or model.language.Inputs")
@@ -118,11 +118,11 @@ def inputs_of(one: Restored, given: Any, source: Any = None) -> Inputs:
 
 
 def _source(given: Any, fields: int) -> dict[str, Any]:
-  source_BSC, source_where = _rows(given, fields, "source")
-  return {"source_BSC": source_BSC, "source_where": source_where}
+  source_BSC, source_positions = _rows(given, fields, "source")
+  return {"source_BSC": source_BSC, "source_positions": source_positions}
 
 
-def _rows(given: Any, fields: int, name: str) -> tuple[Any, Where]:
+def _rows(given: Any, fields: int, name: str) -> tuple[Any, Positions]:
   """Rows of symbols as an array (B, T, C), the shorter ones filled with segment 0 behind."""
   wanted = "rows of whole numbers such as [[1, 2, 3]]" + (f", each token {fields} fields" if fields > 1 else "")
   try:
@@ -145,31 +145,31 @@ def _rows(given: Any, fields: int, name: str) -> tuple[Any, Where]:
     return tokens_BTC, rows(max(lengths))
   there_BT = np.arange(max(lengths))[None] < np.asarray(lengths)[:, None]
   pos_BT = np.broadcast_to(np.arange(max(lengths), dtype=np.int32), there_BT.shape)
-  return tokens_BTC, Where(pos_BT, there_BT.astype(np.int32))
+  return tokens_BTC, Positions(pos_BT, there_BT.astype(np.int32))
 
 
 @dataclasses.dataclass(frozen=True)
 class Places:
-  """A Where that can be a static argument of a compiled program."""
+  """Positions that can be a static argument of a compiled program."""
 
   shape: tuple[int, ...]
   pos: bytes
   segment: bytes
 
   @classmethod
-  def of(cls, where: Where | None) -> "Places | None":
-    if where is None:
+  def of(cls, positions: Positions | None) -> "Places | None":
+    if positions is None:
       return None
-    pos_BT, segment_BT = np.broadcast_arrays(*(np.asarray(part, np.int32) for part in where))
+    pos_BT, segment_BT = np.broadcast_arrays(*(np.asarray(part, np.int32) for part in positions))
     return cls(pos_BT.shape, pos_BT.tobytes(), segment_BT.tobytes())
 
   @property
-  def where(self) -> Where:
-    return Where(*(np.frombuffer(part, np.int32).reshape(self.shape) for part in (self.pos, self.segment)))
+  def positions(self) -> Positions:
+    return Positions(*(np.frombuffer(part, np.int32).reshape(self.shape) for part in (self.pos, self.segment)))
 
 
 def _static(inputs: Inputs) -> tuple:
-  return Places.of(inputs.where), Places.of(inputs.source_where)
+  return Places.of(inputs.positions), Places.of(inputs.source_positions)
 
 
 def _dynamic(inputs: Inputs) -> tuple:
@@ -177,9 +177,9 @@ def _dynamic(inputs: Inputs) -> tuple:
 
 
 def _whole(static: tuple, dynamic: tuple) -> Inputs:
-  where, source_where = (None if places is None else places.where for places in static)
-  assert where is not None
-  return Inputs(dynamic[0], where, dynamic[1], source_where)
+  positions, source_positions = (None if places is None else places.positions for places in static)
+  assert positions is not None
+  return Inputs(dynamic[0], positions, dynamic[1], source_positions)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ def _whole(static: tuple, dynamic: tuple) -> Inputs:
 
 def logits(one: Restored, inputs: Inputs) -> np.ndarray:
   """Logits (B, T, R, V) in float32; what stands at filled-up places means nothing."""
-  graph, state = look.split(one.model)
+  graph, state = recording.split(one.model)
   return np.asarray(_logits(graph, _static(inputs), state, _dynamic(inputs)))
 
 
@@ -202,7 +202,7 @@ def weights(one: Restored, inputs: Inputs) -> dict[str, np.ndarray]:
 
   Raises Refused for a model without attention and for a mechanism without weights.
   """
-  graph, state = look.split(one.model)
+  graph, state = recording.split(one.model)
   try:
     found = _weights(graph, _static(inputs), state, _dynamic(inputs))
   except Refused as refusal:
@@ -217,7 +217,7 @@ def weights(one: Restored, inputs: Inputs) -> dict[str, np.ndarray]:
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _weights(graph, static, state, dynamic):
-  layers = look.record(nnx.merge(graph, state), _whole(static, dynamic))[1]
+  layers = recording.record(nnx.merge(graph, state), _whole(static, dynamic))[1]
   return {name: layer.weights_BHTS for name, layer in layers.items()}
 
 
@@ -234,12 +234,12 @@ def generated(one: Restored, given: Any, length: int, *, temperature: float, see
   temperature 0 takes the most probable symbol, above 0 draws with the seed. stop: None for none; after its first stop a
   row holds stops. Raises Refused for a model that cannot decode and for what its positions do not hold.
   """
-  tokens_BTC, where = _prompt(one, given)
+  tokens_BTC, positions = _prompt(one, given)
   options = {"length": length, "start": one.task.start, "stop": stop}
-  sampling.admit(one.model, where, **options)
-  graph, state = look.split(one.model)
+  sampling.check(one.model, positions, **options)
+  graph, state = recording.split(one.model)
   drawn = (jax.random.key(seed), jnp.float32(temperature)) if temperature > 0 else None
-  run = _generated(graph, Places.of(where), tuple(options.items()), state, jnp.asarray(tokens_BTC), drawn)
+  run = _generated(graph, Places.of(positions), tuple(options.items()), state, jnp.asarray(tokens_BTC), drawn)
   return np.asarray(run)
 
 
@@ -247,22 +247,24 @@ def generated(one: Restored, given: Any, length: int, *, temperature: float, see
 def _generated(graph, places, options, state, tokens_BTC, drawn):
   key, temperature = (None, 1.0) if drawn is None else drawn
   model = nnx.merge(graph, state)
-  return sampling.generate(model, tokens_BTC, places.where, key=key, temperature=temperature, **dict(options))
+  return sampling.generate(model, tokens_BTC, places.positions, key=key, temperature=temperature, **dict(options))
 
 
-def _prompt(one: Restored, given: Any) -> tuple[Any, Where]:
+def _prompt(one: Restored, given: Any) -> tuple[Any, Positions]:
   """What decoding goes on from, with where it stands."""
   vocabulary = one.task.vocabulary
   if isinstance(given, Inputs):
     check_tokens(given, vocabulary)
-    if vocabulary.source and given.source_BSC is not None and given.source_where is not None:
-      return given.source_BSC, given.source_where
-    return given.tokens_BTC, given.where
+    if vocabulary.source and given.source_BSC is not None and given.source_positions is not None:
+      return given.source_BSC, given.source_positions
+    return given.tokens_BTC, given.positions
   fields, name = (vocabulary.source, "source") if vocabulary.source else (vocabulary.inputs, "tokens")
-  tokens, where = _rows(given, len(fields), name)
+  tokens, positions = _rows(given, len(fields), name)
   nothing: Any = np.zeros((0, 0, len(vocabulary.inputs)), np.int32)
-  check_tokens(Inputs(tokens, where) if name == "tokens" else Inputs(nothing, where, tokens, where), vocabulary)
-  return tokens, where
+  check_tokens(
+    Inputs(tokens, positions) if name == "tokens" else Inputs(nothing, positions, tokens, positions), vocabulary
+  )
+  return tokens, positions
 
 
 def parameters(one: Restored) -> dict[str, np.ndarray]:

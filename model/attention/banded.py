@@ -15,7 +15,7 @@ from model.errors import Refused
 from model.initial import dial
 from model.kernels import cutting, tiles
 from model.kernels.softmax import attend, products
-from model.see import EARLIER, Rule, See, Where, by_content, window
+from model.mask import EARLIER, Mask, Positions, Rule, by_content, window
 
 
 class Banded(Mechanism):
@@ -64,91 +64,93 @@ class Banded(Mechanism):
     score_BKGTS = products((self.scale[...] * q_BTKGD).astype(q_BTKGD.dtype), k_BSKD)
     return score_BKGTS if isinstance(inside, float) else score_BKGTS + self.scale[...] * inside
 
-  def __call__(self, q, k, v, see, position=None, *, block=None, key=None):
-    self.admit(position, block=block)
-    length, size = see.q.pos_BT.shape[1], self._size()
-    span = size * (1 + -(-(self.window - 1) // size) * (1 if tiles.looks_back(see.rule) else 2))
+  def __call__(self, q, k, v, mask, scheme=None, *, block=None, key=None):
+    self.check(scheme, block=block)
+    length, size = mask.q.pos_BT.shape[1], self._size()
+    span = size * (1 + -(-(self.window - 1) // size) * (1 if tiles.looks_back(mask.rule) else 2))
     # Other keys than the queries' own are those of earlier stretches; then, and in short rows, all pairs are looked at.
-    if length != see.k.pos_BT.shape[1] or length <= span:
-      return self._dense(q, k, v, see, position, key)
+    if length != mask.k.pos_BT.shape[1] or length <= span:
+      return self._dense(q, k, v, mask, scheme, key)
     if self.views == 1:
-      return self._near(q, k, v, see, position, key=key)
-    return self._with_globals(q, k, v, see, position, key)
+      return self._near(q, k, v, mask, scheme, key=key)
+    return self._with_globals(q, k, v, mask, scheme, key)
 
-  def recall(self, q, k, v, see, position=None):
-    return self._dense(q, k, v, see, position)
+  def over_cache(self, q, k, v, mask, scheme=None):
+    return self._dense(q, k, v, mask, scheme)
 
-  def narrow(self, see):
-    return See(see.q, see.k, see.rule & self._pattern(), see.mark_BS)
+  def own_mask(self, mask):
+    return Mask(mask.q, mask.k, mask.rule & self._pattern(), mask.mark_BS)
 
-  def weights(self, q, k, see, position=None):
-    heads = self._heads_apart(see, position)
+  def weights(self, q, k, mask, scheme=None):
+    heads = self._heads_apart(mask, scheme)
     if self.views == 1:
-      return super().weights(q, k, see, heads)
-    near_BKGTS, far_BKGTS = (super(Banded, self).weights(q[i], k[i], see, p) for i, p in enumerate((heads, position)))
-    return jnp.where(self.chosen.queries(see)[:, None, None, :, None], far_BKGTS, near_BKGTS)
+      return super().weights(q, k, mask, heads)
+    near_BKGTS, far_BKGTS = (super(Banded, self).weights(q[i], k[i], mask, p) for i, p in enumerate((heads, scheme)))
+    return jnp.where(self.chosen.queries(mask)[:, None, None, :, None], far_BKGTS, near_BKGTS)
 
   def _pattern(self) -> Rule:
     near = window(self.window * self.dilation)
     near = near & Every(self.dilation) if self.dilation > 1 else near
     return near if self.views == 1 else near | self.chosen
 
-  def _dense(self, q, k, v, see, position, key=None):
+  def _dense(self, q, k, v, mask, scheme, key=None):
     """All pairs, under the rule: for caches and short rows."""
-    narrow, heads = self.narrow(see), self._heads_apart(see, position)
+    own_mask, heads = self.own_mask(mask), self._heads_apart(mask, scheme)
     if self.views == 1:
-      return attend(self, q, k, v, narrow, heads, key=key)
-    near, near_lse = attend(self, q[0], k[0], v[0], narrow, heads, key=key)
-    far, far_lse = attend(self, q[1], k[1], v[1], narrow, position, key=key)
-    global_BT = self.chosen.queries(see)
+      return attend(self, q, k, v, own_mask, heads, key=key)
+    near, near_lse = attend(self, q[0], k[0], v[0], own_mask, heads, key=key)
+    far, far_lse = attend(self, q[1], k[1], v[1], own_mask, scheme, key=key)
+    global_BT = self.chosen.queries(mask)
     out_BTKGD = jnp.where(global_BT[:, :, None, None, None], far, near)
     return out_BTKGD, jnp.where(global_BT[:, None, None], far_lse, near_lse)
 
-  def _heads_apart(self, see, position):
+  def _heads_apart(self, mask, scheme):
     """The position scheme, which also bars each head from what lies beyond its own window, global keys apart."""
     if not self.windows:
-      return position
-    distance_B1TS = jnp.abs(jnp.asarray(see.q.pos_BT)[:, :, None] - jnp.asarray(see.k.pos_BT)[:, None])[:, None]
+      return scheme
+    distance_B1TS = jnp.abs(jnp.asarray(mask.q.pos_BT)[:, :, None] - jnp.asarray(mask.k.pos_BT)[:, None])[:, None]
     seen_BHTS = distance_B1TS < self.dilation * np.array(self.windows)[:, None, None]
     if self.views == 2:
-      seen_BHTS |= self.chosen.keys(see)[:, None, None]
-    return _HeadsApart(position, seen_BHTS)
+      seen_BHTS |= self.chosen.keys(mask)[:, None, None]
+    return _HeadsApart(scheme, seen_BHTS)
 
-  def _with_globals(self, q, k, v, see, position, key):
+  def _with_globals(self, q, k, v, mask, scheme, key):
     """Local tokens see their window and the global tokens, which stand apart; then the global tokens' rows follow."""
-    at_BC, found_BC = self.chosen.pick(see.k, see.mark_BS)
-    mark_BS = jnp.zeros_like(see.k.pos_BT) if see.mark_BS is None else see.mark_BS.astype(jnp.int32)
-    pos_BC, segment_BC, mark_BC = (_columns(a, at_BC) for a in (*see.k, mark_BS))
-    chosen = Where(pos_BC, jnp.where(found_BC, segment_BC, 0))
-    local_BS = jnp.where(_marks(see.k, at_BC, found_BC), 0, see.k.segment_BT)
-    near = See(see.q, Where(see.k.pos_BT, local_BS), see.rule, mark_BS)
+    at_BC, found_BC = self.chosen.pick(mask.k, mask.mark_BS)
+    mark_BS = jnp.zeros_like(mask.k.pos_BT) if mask.mark_BS is None else mask.mark_BS.astype(jnp.int32)
+    pos_BC, segment_BC, mark_BC = (_columns(a, at_BC) for a in (*mask.k, mark_BS))
+    chosen = Positions(pos_BC, jnp.where(found_BC, segment_BC, 0))
+    local_BS = jnp.where(_marks(mask.k, at_BC, found_BC), 0, mask.k.segment_BT)
+    near = Mask(mask.q, Positions(mask.k.pos_BT, local_BS), mask.rule, mark_BS)
     apart = _columns(k[0], at_BC), _columns(v[0], at_BC), *chosen, mark_BC | 2
-    out_BTKGD, lse_BKGT = self._near(q[0], k[0], v[0], near, position, apart, key)
-    see = See(chosen, see.k, see.rule, see.mark_BS)
-    own_BCKGD, own_BKGC = attend(self, _columns(q[1], at_BC), k[1], v[1], see, position, key=key)
+    out_BTKGD, lse_BKGT = self._near(q[0], k[0], v[0], near, scheme, apart, key)
+    mask = Mask(chosen, mask.k, mask.rule, mask.mark_BS)
+    own_BCKGD, own_BKGC = attend(self, _columns(q[1], at_BC), k[1], v[1], mask, scheme, key=key)
     put = (jnp.arange(out_BTKGD.shape[0])[:, None], jnp.where(found_BC, at_BC, out_BTKGD.shape[1]))
     lse_BTKG = jnp.moveaxis(lse_BKGT, 3, 1).at[put].set(jnp.moveaxis(own_BKGC, 3, 1), mode="drop")
     return out_BTKGD.at[put].set(own_BCKGD, mode="drop"), jnp.moveaxis(lse_BTKG, 1, 3)
 
-  def _near(self, q_BTKGD, k_BSKD, v_BSKD, see, position, apart=None, key=None):
+  def _near(self, q_BTKGD, k_BSKD, v_BSKD, mask, scheme, apart=None, key=None):
     """Blocks of queries, each over the blocks of keys within its reach, and over the keys apart.
 
-    apart: keys, values, positions, segments and marks of tokens that all see, which see.k.segment_BT leaves out.
+    apart: keys, values, positions, segments and marks of tokens that all see, which mask.k.segment_BT leaves out.
     """
     length, size = q_BTKGD.shape[1], self._size()
     blocks = -(-length // (size * self.dilation))  # of tokens a multiple of the dilation apart: they stand together
     spread = functools.partial(_spread, rows=self.dilation, length=blocks * size * self.dilation)
-    q_BTKGD, *q_where = map(spread, (q_BTKGD, *see.q))
-    keys, more = [spread(a) for a in (k_BSKD, v_BSKD, *see.k, *([] if see.mark_BS is None else [see.mark_BS]))], 0
+    q_BTKGD, *q_positions = map(spread, (q_BTKGD, *mask.q))
+    keys, more = [spread(a) for a in (k_BSKD, v_BSKD, *mask.k, *([] if mask.mark_BS is None else [mask.mark_BS]))], 0
     if apart is not None:
       more = -(-apart[0].shape[1] // size)
       keys = [_beside(a, cutting.padded(b, more * size)) for a, b in zip(keys, apart, strict=True)]
     k_BSKD, v_BSKD, pos_BS, segment_BS, *mark = keys
-    at_NJ, some_NJ, behind = self._reach(blocks, more, tiles.looks_back(see.rule))
+    at_NJ, some_NJ, behind = self._reach(blocks, more, tiles.looks_back(mask.rule))
     dress = functools.partial(self._heads_apart_in_tile, more=more * size, offset=behind * size)
-    see = See(Where(*q_where), Where(pos_BS, segment_BS), _Near(see.rule, self.window * self.dilation), *mark)
+    mask = Mask(
+      Positions(*q_positions), Positions(pos_BS, segment_BS), _Near(mask.rule, self.window * self.dilation), *mark
+    )
     lists = at_NJ[None], some_NJ[None]
-    out_BTKGD, lse_BKGT = tiles.look(self, q_BTKGD, k_BSKD, v_BSKD, see, *lists, size, position, dress, key)
+    out_BTKGD, lse_BKGT = tiles.attend(self, q_BTKGD, k_BSKD, v_BSKD, mask, *lists, size, scheme, dress, key)
     return _gathered(out_BTKGD, 1, self.dilation, length), _gathered(lse_BKGT, 3, self.dilation, length)
 
   def _reach(self, blocks, more, looks_back):
@@ -171,14 +173,14 @@ class Banded(Mechanism):
     """Tokens per block: a quarter of the window wastes little at its edges and is still worth a product."""
     return max(16, 2 ** int(math.log2(self.window)) // 4)
 
-  def _heads_apart_in_tile(self, position, shape, more, offset):
+  def _heads_apart_in_tile(self, scheme, shape, more, offset):
     """The position scheme of a tile whose keys begin `offset` columns before its queries, and have `more` behind."""
     if not self.windows:
-      return position
+      return scheme
     queries, keys = shape
     distance_TS = np.abs(np.arange(queries)[:, None] + offset - np.arange(keys - more))
     seen_HTS = distance_TS < np.array(self.windows)[:, None, None]
-    return _HeadsApart(position, np.pad(seen_HTS, ((0, 0), (0, 0), (0, more)), constant_values=True)[None])
+    return _HeadsApart(scheme, np.pad(seen_HTS, ((0, 0), (0, 0), (0, more)), constant_values=True)[None])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,56 +240,56 @@ class Globals(Rule):
   most: int
 
   def __call__(self, q, k, mark_BS=None):
-    see = See(q, k, self, mark_BS)
-    return self.keys(see)[:, None, :] | self.queries(see)[:, :, None]
+    mask = Mask(q, k, self, mark_BS)
+    return self.keys(mask)[:, None, :] | self.queries(mask)[:, :, None]
 
-  def pick(self, k: Where, mark_BS):
+  def pick(self, k: Positions, mark_BS):
     """Columns of the global tokens (B|1, C), and which of them there are."""
     wanted_BS = jnp.isin(k.pos_BT, jnp.asarray(self.anchors, jnp.int32)) & (jnp.asarray(k.segment_BT) > 0)
     if self.content:
       if mark_BS is None:
-        raise Refused("attention.symbols needs to know where they stand: See(mark_BS=...), booleans (B, S); got none")
+        raise Refused("attention.symbols needs to know where they stand: Mask(mark_BS=...), booleans (B, S); got none")
       wanted_BS |= by_content(mark_BS) & (jnp.asarray(k.segment_BT) > 0)
     pos_BS, segment_BS, _ = jnp.broadcast_arrays(*k, wanted_BS)
     at_BC = jnp.lexsort((pos_BS, segment_BS, ~wanted_BS))[:, : self.most]
     return at_BC, _columns(wanted_BS, at_BC)
 
-  def keys(self, see: See):
+  def keys(self, mask: Mask):
     """Which keys are global, (B|1, S)."""
-    mark_BS = see.mark_BS
+    mark_BS = mask.mark_BS
     if mark_BS is None or mark_BS.dtype == bool:
-      return _marks(see.k, *self.pick(see.k, mark_BS))
+      return _marks(mask.k, *self.pick(mask.k, mark_BS))
     # A key that stands twice counts once, and is global in both places.
-    once = Where(see.k.pos_BT, jnp.where(mark_BS & EARLIER > 0, 0, see.k.segment_BT))
-    return (_same(see.k, see.k) & _marks(once, *self.pick(once, mark_BS))[:, None]).any(-1)
+    once = Positions(mask.k.pos_BT, jnp.where(mark_BS & EARLIER > 0, 0, mask.k.segment_BT))
+    return (_same(mask.k, mask.k) & _marks(once, *self.pick(once, mark_BS))[:, None]).any(-1)
 
-  def queries(self, see: See):
+  def queries(self, mask: Mask):
     """Which queries are: those whose own key is, (B|1, T)."""
-    return (_same(see.q, see.k) & self.keys(see)[:, None]).any(-1)
+    return (_same(mask.q, mask.k) & self.keys(mask)[:, None]).any(-1)
 
 
 class _HeadsApart:
   """A position scheme, or none, after which each head is barred from the keys that it must not see."""
 
-  def __init__(self, position, seen_BHTS):
-    self.position, self.barrier_BHTS = position, jnp.where(seen_BHTS, 0.0, -jnp.inf)
+  def __init__(self, scheme, seen_BHTS):
+    self.scheme, self.barrier_BHTS = scheme, jnp.where(seen_BHTS, 0.0, -jnp.inf)
 
   def acts(self, hook):
-    return hook == "after" or (self.position is not None and self.position.acts(hook))
+    return hook == "after" or (self.scheme is not None and self.scheme.acts(hook))
 
-  def after(self, q_where, k_where):
-    if self.position is None or not self.position.acts("after"):
+  def after(self, q_positions, k_positions):
+    if self.scheme is None or not self.scheme.acts("after"):
       return self.barrier_BHTS
-    return self.barrier_BHTS + self.position.after(q_where, k_where)
+    return self.barrier_BHTS + self.scheme.after(q_positions, k_positions)
 
   def inside(self, *given):
-    return self.position.inside(*given)
+    return self.scheme.inside(*given)
 
   def values(self, *given):
-    return self.position.values(*given)
+    return self.scheme.values(*given)
 
 
-def _same(q: Where, k: Where):
+def _same(q: Positions, k: Positions):
   """Which keys are the queries' own, (B|1, T, S)."""
   (q_pos, q_segment), (k_pos, k_segment) = ([jnp.asarray(a) for a in side] for side in (q, k))
   return (q_pos[:, :, None] == k_pos[:, None]) & (q_segment[:, :, None] == k_segment[:, None])
@@ -298,9 +300,9 @@ def _columns(a_BS, at_BC):
   return jnp.asarray(a_BS)[jnp.arange(a_BS.shape[0])[:, None], at_BC]
 
 
-def _marks(where: Where, at_BC, found_BC):
+def _marks(positions: Positions, at_BC, found_BC):
   """The columns that were found, as booleans (B|1, S)."""
-  none_BS = jnp.zeros((at_BC.shape[0], where.pos_BT.shape[1]), bool)
+  none_BS = jnp.zeros((at_BC.shape[0], positions.pos_BT.shape[1]), bool)
   return none_BS.at[jnp.arange(at_BC.shape[0])[:, None], at_BC].set(found_BC)
 
 

@@ -14,7 +14,7 @@ from model.errors import Refused
 from model.initial import dial, key_of, seed
 from model.kernels import cutting, grid, softmax, tiles
 from model.kernels.softmax import attend, products
-from model.see import Rule, See, Where, window
+from model.mask import Mask, Positions, Rule, window
 
 PATTERNS = ("bigbird", "strided", "fixed")
 FAR = 2**30  # beyond every position
@@ -64,16 +64,16 @@ class BlockSparse(Mechanism):
     score_BKGTS = products((self.scale[...] * q_BTKGD).astype(q_BTKGD.dtype), k_BSKD)
     return score_BKGTS if isinstance(inside, float) else score_BKGTS + self.scale[...] * inside
 
-  def __call__(self, q_BTKGD, k_BSKD, v_BSKD, see, position=None, *, block=None, key=None):
-    self.admit(position, block=block)
-    length, pattern = q_BTKGD.shape[1], self._pattern(see.rule)
+  def __call__(self, q_BTKGD, k_BSKD, v_BSKD, mask, scheme=None, *, block=None, key=None):
+    self.check(scheme, block=block)
+    length, pattern = q_BTKGD.shape[1], self._pattern(mask.rule)
     if length != k_BSKD.shape[1] or length <= pattern.enough():
-      return attend(self, q_BTKGD, k_BSKD, v_BSKD, self.narrow(see), position, key=key)
-    out_BTKGD, lse_BKGT = pattern.look(self, q_BTKGD, k_BSKD, v_BSKD, see, position, key)
+      return attend(self, q_BTKGD, k_BSKD, v_BSKD, self.own_mask(mask), scheme, key=key)
+    out_BTKGD, lse_BKGT = pattern.attend(self, q_BTKGD, k_BSKD, v_BSKD, mask, scheme, key)
     return out_BTKGD.astype(v_BSKD.dtype), lse_BKGT
 
-  def narrow(self, see):
-    return See(see.q, see.k, see.rule & self._pattern(see.rule), see.mark_BS)
+  def own_mask(self, mask):
+    return Mask(mask.q, mask.k, mask.rule & self._pattern(mask.rule), mask.mark_BS)
 
   def _pattern(self, rule: Rule):
     if self.pattern == "strided":
@@ -99,20 +99,20 @@ class Strided(Rule):
     """The longest row that is looked at as a whole."""
     return 2 * self.size
 
-  def look(self, mechanism, q_BTKGD, k_BSKD, v_BSKD, see, position, key):
+  def attend(self, mechanism, q_BTKGD, k_BSKD, v_BSKD, mask, scheme, key):
     """The band, then the tokens whose distance is a multiple of the stride, brought together: two disjoint sets."""
     length = q_BTKGD.shape[1]
     blocks = -(-length // self.size)
-    rows = q_BTKGD, k_BSKD, v_BSKD, *see.q, *see.k, see.mark_BS
+    rows = q_BTKGD, k_BSKD, v_BSKD, *mask.q, *mask.k, mask.mark_BS
     rows = jax.tree.map(lambda a: cutting.padded(jnp.asarray(a), blocks * self.size), rows)
     near_NJ = np.arange(blocks)[:, None] + np.array([-1, 0] if self.back else [-1, 0, 1])
     at_1NJ, some_1NJ = near_NJ.clip(0, blocks - 1)[None], ((near_NJ >= 0) & (near_NJ < blocks))[None]
-    q, k, v, band = _see(rows, see.rule & window(self.size))
-    near = tiles.look(mechanism, q, k, v, band, at_1NJ, some_1NJ, self.size, position, key=key)
+    q, k, v, band = _mask(rows, mask.rule & window(self.size))
+    near = tiles.attend(mechanism, q, k, v, band, at_1NJ, some_1NJ, self.size, scheme, key=key)
     columns = jax.tree.map(lambda a: cutting.joined(jnp.swapaxes(cutting.cut(a, self.size), 1, 2), 1), rows)
-    q, k, v, others = _see(columns, see.rule & ~window(1))
+    q, k, v, others = _mask(columns, mask.rule & ~window(1))
     own_1N1 = np.arange(self.size, dtype=np.int32)[None, :, None]
-    out, lse = tiles.look(mechanism, q, k, v, others, own_1N1, own_1N1 >= 0, blocks, position, key=_other(key))
+    out, lse = tiles.attend(mechanism, q, k, v, others, own_1N1, own_1N1 >= 0, blocks, scheme, key=_other(key))
     out = cutting.joined(jnp.swapaxes(cutting.cut(out, blocks), 1, 2), 1)
     lse = cutting.joined(jnp.swapaxes(lse.reshape(*lse.shape[:3], self.size, blocks), 3, 4), 3)
     out_BTKGD, lse_BKGT = softmax.merge([near, (out, lse)])
@@ -134,21 +134,21 @@ class Fixed(Rule):
     """The longest row that is looked at as a whole."""
     return 2 * self.size
 
-  def look(self, mechanism, q_BTKGD, k_BSKD, v_BSKD, see, position, key):
+  def attend(self, mechanism, q_BTKGD, k_BSKD, v_BSKD, mask, scheme, key):
     """What of the block is not in its last columns; and these, of all blocks, in blocks of their own."""
-    plan = grid.lay(see.q, self.size)
-    q, k, v, see = _see(grid.spread(plan, (q_BTKGD, k_BSKD, v_BSKD, *see.q, *see.k, see.mark_BS)), see.rule)
+    plan = grid.lay(mask.q, self.size)
+    q, k, v, mask = _mask(grid.spread(plan, (q_BTKGD, k_BSKD, v_BSKD, *mask.q, *mask.k, mask.mark_BS)), mask.rule)
     is_last_S = np.arange(plan.blocks * self.size) % self.size >= self.size - self.columns
-    segment_BS = jnp.where(is_last_S, 0, see.k.segment_BT)
+    segment_BS = jnp.where(is_last_S, 0, mask.k.segment_BT)
     more = -(-plan.blocks * self.columns // self.size)
-    keys = k, v, see.k.pos_BT, segment_BS, see.mark_BS
-    last = jax.tree.map(self._last, (k, v, *see.k, see.mark_BS))
+    keys = k, v, mask.k.pos_BT, segment_BS, mask.mark_BS
+    last = jax.tree.map(self._last, (k, v, *mask.k, mask.mark_BS))
     length = (plan.blocks + more) * self.size
     keys = jax.tree.map(lambda a, b: cutting.padded(jnp.concatenate([a, b], 1), length), keys, last)
     k, v, pos_BS, segment_BS, mark_BS = keys
     at_NJ = np.array([[n, *range(plan.blocks, plan.blocks + more)] for n in range(plan.blocks)])
-    see = See(see.q, Where(pos_BS, segment_BS), see.rule, mark_BS)
-    found = tiles.look(mechanism, q, k, v, see, at_NJ[None], at_NJ[None] >= 0, self.size, position, key=key)
+    mask = Mask(mask.q, Positions(pos_BS, segment_BS), mask.rule, mark_BS)
+    found = tiles.attend(mechanism, q, k, v, mask, at_NJ[None], at_NJ[None] >= 0, self.size, scheme, key=key)
     return grid.collect(plan, *found)
 
   def _last(self, a):
@@ -180,16 +180,16 @@ class BigBird(Rule):
     """The longest row that is looked at as a whole."""
     return self.size * (2 + self.globals + self.random if self.back else 3 + 2 * self.globals + self.random)
 
-  def look(self, mechanism, q_BTKGD, k_BSKD, v_BSKD, see, position, key):
+  def attend(self, mechanism, q_BTKGD, k_BSKD, v_BSKD, mask, scheme, key):
     """Every block of queries over its list of blocks; then, looking both ways, the rows of the global blocks."""
-    plan = grid.lay(see.q, self.size)
-    q, k, v, see = _see(grid.spread(plan, (q_BTKGD, k_BSKD, v_BSKD, *see.q, *see.k, see.mark_BS)), see.rule)
+    plan = grid.lay(mask.q, self.size)
+    q, k, v, mask = _mask(grid.spread(plan, (q_BTKGD, k_BSKD, v_BSKD, *mask.q, *mask.k, mask.mark_BS)), mask.rule)
     near_RNJ = plan.place_RN[..., None] + np.array([-1, 0] if self.back else [-1, 0, 1])
     drawn_RNJ, there_RNJ = self.draw(plan.place_RN, plan.count_RN)
     listed_RNJ = jnp.concatenate([near_RNJ, self._edges(plan), jnp.where(there_RNJ, drawn_RNJ, -1)], -1)
-    out, lse = tiles.look(mechanism, q, k, v, see, *grid.blocks_at(plan, listed_RNJ), self.size, position, key=key)
+    out, lse = tiles.attend(mechanism, q, k, v, mask, *grid.blocks_at(plan, listed_RNJ), self.size, scheme, key=key)
     if self.globals and not self.back:
-      out, lse = self._with_globals(mechanism, q, k, v, see, position, plan, out, lse, _other(key))
+      out, lse = self._with_globals(mechanism, q, k, v, mask, scheme, plan, out, lse, _other(key))
     return grid.collect(plan, out, lse)
 
   def draw(self, place, count):
@@ -224,15 +224,15 @@ class BigBird(Rule):
     first_RNJ = jnp.broadcast_to(first_J, (*plan.place_RN.shape, self.globals))
     return first_RNJ if self.back else jnp.concatenate([first_RNJ, plan.count_RN[..., None] - 1 - first_J], -1)
 
-  def _with_globals(self, mechanism, q, k, v, see, position, plan, out_BTKGD, lse_BKGT, key):
+  def _with_globals(self, mechanism, q, k, v, mask, scheme, plan, out_BTKGD, lse_BKGT, key):
     """Puts in the rows of the global blocks: they meet the keys of each block, and the answers are joined."""
     to_RNJ, some_RNJ = grid.blocks_at(plan, self._edges(plan))
-    q, pos_RNX, segment_RNX = (tiles.chosen(cutting.cut(a, self.size), to_RNJ) for a in (q, *see.q))
+    q, pos_RNX, segment_RNX = (tiles.chosen(cutting.cut(a, self.size), to_RNJ) for a in (q, *mask.q))
     asks = cutting.joined(pos_RNX, 1), cutting.joined(jnp.where(jnp.repeat(some_RNJ, self.size, 2), segment_RNX, 0), 1)
     own_1N1 = np.arange(plan.blocks, dtype=np.int32)[None, :, None]
-    met = See(Where(*asks), see.k, see.rule, see.mark_BS)
-    parts, sums = tiles.look(
-      mechanism, cutting.joined(q, 1), k, v, met, own_1N1, own_1N1 >= 0, self.size, position, key=key
+    met = Mask(Positions(*asks), mask.k, mask.rule, mask.mark_BS)
+    parts, sums = tiles.attend(
+      mechanism, cutting.joined(q, 1), k, v, met, own_1N1, own_1N1 >= 0, self.size, scheme, key=key
     )
     parts, sums = cutting.cut(parts, self.size), cutting.cut(jnp.moveaxis(sums, 3, 1), self.size)
     to_RX = cutting.joined(jnp.where(some_RNJ, to_RNJ, plan.blocks), 1)
@@ -248,10 +248,10 @@ def _other(key):
   return None if key is None else jax.random.fold_in(key, 2)
 
 
-def _see(rows, rule: Rule):
-  """(q, k, v, See) of moved columns."""
-  q, k, v, *where, mark_BS = rows
-  return q, k, v, See(Where(*where[:2]), Where(*where[2:]), rule, mark_BS)
+def _mask(rows, rule: Rule):
+  """(q, k, v, Mask) of moved columns."""
+  q, k, v, *positions, mark_BS = rows
+  return q, k, v, Mask(Positions(*positions[:2]), Positions(*positions[2:]), rule, mark_BS)
 
 
 def _words(key, number):
@@ -267,7 +267,7 @@ def _words(key, number):
   return words
 
 
-def _offsets(q: Where, k: Where):
+def _offsets(q: Positions, k: Positions):
   """Positions of queries (B, T, 1) and keys (B, T, S) counted from the document's first key, and of its last key."""
   same_BTS = (q.segment_BT[:, :, None] == k.segment_BT[:, None, :]) & (k.segment_BT[:, None, :] > 0)
   pos_BTS = jnp.broadcast_to(k.pos_BT[:, None, :], same_BTS.shape)

@@ -38,18 +38,18 @@ class Differential(Mechanism):
     self.lambda_q1, self.lambda_k1 = param((half,), "readout", fan_in=100), param((half,), "readout", fan_in=100)
     self.lambda_q2, self.lambda_k2 = param((half,), "readout", fan_in=100), param((half,), "readout", fan_in=100)
 
-  def __call__(self, q_BTKGD, k_BSKD, v_BSKD, see, position=None, *, block=None, key=None):
+  def __call__(self, q_BTKGD, k_BSKD, v_BSKD, mask, scheme=None, *, block=None, key=None):
     # With one key both halves lose the same weights, that is, their difference loses them.
-    first, second = (attend(self, q, k, v_BSKD, see, position, block, key)[0] for q, k in _halves(q_BTKGD, k_BSKD))
+    first, second = (attend(self, q, k, v_BSKD, mask, scheme, block, key)[0] for q, k in _halves(q_BTKGD, k_BSKD))
     wide = jnp.promote_types(v_BSKD.dtype, jnp.float32)
     out_BTKGD = first.astype(wide) - self.factor() * second.astype(wide)
     square_BTKG1 = jnp.square(out_BTKGD).mean(-1, keepdims=True)
     return ((1 - self.lambda_init) * jax.lax.rsqrt(square_BTKG1 + EPS) * out_BTKGD).astype(v_BSKD.dtype), None
 
-  def turn(self, x_BTHD, where, position):
-    if not position.acts("rotate"):
+  def turn(self, x_BTHD, positions, scheme):
+    if not scheme.acts("rotate"):
       return x_BTHD
-    halves_BTHF = [position.rotate(x_BTHD[..., half::2], where) for half in (0, 1)]
+    halves_BTHF = [scheme.rotate(x_BTHD[..., half::2], positions) for half in (0, 1)]
     return jnp.stack(halves_BTHF, -1).reshape(x_BTHD.shape)
 
   def scores(self, q_BTKGD, k_BSKD, inside=0.0):
@@ -61,14 +61,14 @@ class Differential(Mechanism):
     first = jnp.exp(jnp.sum(self.lambda_q1[...] * self.lambda_k1[...]))
     return first - jnp.exp(jnp.sum(self.lambda_q2[...] * self.lambda_k2[...])) + self.lambda_init
 
-  def weights(self, q_BTKGD, k_BSKD, see, position=None):
+  def weights(self, q_BTKGD, k_BSKD, mask, scheme=None):
     """The difference of the two distributions, (B, K, G, T, S), which the output is taken from before its norm."""
-    first, second = (super(Differential, self).weights(q, k, see, position) for q, k in _halves(q_BTKGD, k_BSKD))
+    first, second = (super(Differential, self).weights(q, k, mask, scheme) for q, k in _halves(q_BTKGD, k_BSKD))
     return first - self.factor() * second
 
-  def admit(self, position=None, rule=None, block=None):
-    super().admit(position, rule, block)
-    if position is not None and position.acts("rotate") and self.head_dim % 4:
+  def check(self, scheme=None, rule=None, block=None):
+    super().check(scheme, rule, block)
+    if scheme is not None and scheme.acts("rotate") and self.head_dim % 4:
       raise Refused(
         f"differential attention turns each half of a head: head_dim={self.head_dim} is not a multiple of 4; "
         "choose one that is, or positions that do not rotate"

@@ -23,9 +23,9 @@ class Linear(Mechanism):
       raise Refused(f"linear attention: chunk={chunk} holds no token; give 1 or more, such as 64")
     self.chunk = chunk
 
-  def __call__(self, q_BTKGD, k_BSKD, v_BSKD, see, position=None, *, block=None, key=None):
-    self.admit(position, see.rule, block)
-    return prefix.look(_features, q_BTKGD, k_BSKD, v_BSKD, see, self.chunk)
+  def __call__(self, q_BTKGD, k_BSKD, v_BSKD, mask, scheme=None, *, block=None, key=None):
+    self.check(scheme, mask.rule, block)
+    return prefix.attend(_features, q_BTKGD, k_BSKD, v_BSKD, mask, self.chunk)
 
   def scores(self, q_BTKGD, k_BSKD, inside=0.0):
     """The number log f(q).f(k); the softmax of these are the weights."""
@@ -34,8 +34,8 @@ class Linear(Mechanism):
   def start(self, batch, kv_heads, value_dim, dtype):
     return prefix.start(batch, kv_heads, self.head_dim, value_dim, dtype)
 
-  def advance(self, state, q_BTKGD, k_BSKD, v_BSKD, see):
-    return prefix.advance(_features, state, q_BTKGD, k_BSKD, v_BSKD, see, self.chunk)
+  def advance(self, state, q_BTKGD, k_BSKD, v_BSKD, mask):
+    return prefix.advance(_features, state, q_BTKGD, k_BSKD, v_BSKD, mask, self.chunk)
 
 
 def _features(x) -> prefix.Features:

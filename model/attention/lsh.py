@@ -12,7 +12,7 @@ from model.errors import Refused
 from model.initial import key_of, seed
 from model.kernels import cutting
 from model.kernels.softmax import mix, wide_einsum
-from model.see import See, Where
+from model.mask import Mask, Positions
 
 TINY = 1e-6  # the authors': added to the mean square of a key before its root is taken
 UNSEEN = -1e30  # finite: -inf - -inf would be NaN where nothing is seen
@@ -72,25 +72,25 @@ class Lsh(Mechanism):
     self.rounds, self.buckets, self.chunk, self.strict, self.redraw = rounds, buckets, chunk, strict, redraw
     self.seed = seed()
 
-  def __call__(self, q_BTKGD, k_BSKD, v_BSKD, see, position=None, *, block=None, key=None):
-    self.admit(position, block=block)
+  def __call__(self, q_BTKGD, k_BSKD, v_BSKD, mask, scheme=None, *, block=None, key=None):
+    self.check(scheme, block=block)
     if q_BTKGD.shape[1] <= self.chunk or q_BTKGD.shape[1] != k_BSKD.shape[1]:
-      return self.recall(q_BTKGD, k_BSKD, v_BSKD, see, position, key)  # one chunk, or with keys of earlier stretches
-    return self.by_buckets(q_BTKGD, v_BSKD, see, self.hash(q_BTKGD[:, :, :, 0], see.q, see.q), key), None
+      return self.over_cache(q_BTKGD, k_BSKD, v_BSKD, mask, scheme, key)  # one chunk, or with keys of earlier stretches
+    return self.by_buckets(q_BTKGD, v_BSKD, mask, self.hash(q_BTKGD[:, :, :, 0], mask.q, mask.q), key), None
 
-  def recall(self, q_BTKGD, k_BSKD, v_BSKD, see, position=None, key=None):
-    w_BKGTS = self.dropped(self.weights(q_BTKGD, k_BSKD, see, position), key)
+  def over_cache(self, q_BTKGD, k_BSKD, v_BSKD, mask, scheme=None, key=None):
+    w_BKGTS = self.dropped(self.weights(q_BTKGD, k_BSKD, mask, scheme), key)
     return mix(w_BKGTS, v_BSKD).astype(v_BSKD.dtype), None
 
-  def weights(self, q_BTKGD, k_BSKD, see, position=None):
-    self.admit(position)
+  def weights(self, q_BTKGD, k_BSKD, mask, scheme=None):
+    self.check(scheme)
     q_BTKD, length = q_BTKGD[:, :, :, 0], k_BSKD.shape[1]
     score_BKTS = wide_einsum("btkd,bskd->bkts", q_BTKD, _unit(k_BSKD))
-    itself_B1TS = (jnp.asarray(see.q.pos_BT)[:, :, None] == jnp.asarray(see.k.pos_BT)[:, None])[:, None]
-    seen_B1TS = see.tile()[:, None]
+    itself_B1TS = (jnp.asarray(mask.q.pos_BT)[:, :, None] == jnp.asarray(mask.k.pos_BT)[:, None])[:, None]
+    seen_B1TS = mask.tile()[:, None]
     other_BKTS = seen_B1TS & ~itself_B1TS
     if length > self.chunk:
-      q_BKRT, k_BKRS = (self.hash(x, where, see.k) for x, where in ((q_BTKD, see.q), (k_BSKD, see.k)))
+      q_BKRT, k_BKRS = (self.hash(x, positions, mask.k) for x, positions in ((q_BTKD, mask.q), (k_BSKD, mask.k)))
       met_BKTS = (q_BKRT[..., :, None] == k_BKRS[..., None, :]).sum(2)
       other_BKTS &= met_BKTS > 0
       score_BKTS += 0.0 if self.strict else jnp.log(jnp.maximum(met_BKTS, 1))
@@ -98,14 +98,16 @@ class Lsh(Mechanism):
     w_BKTS = jnp.where(other_BKTS.any(-1, keepdims=True), w_BKTS * other_BKTS, seen_B1TS & itself_B1TS)
     return w_BKTS[:, :, None]
 
-  def by_buckets(self, q_BTKGD, v_BTKD, see, bucket_BKRT, key=None):
+  def by_buckets(self, q_BTKGD, v_BTKD, mask, bucket_BKRT, key=None):
     """The efficient path, (B, T, K, 1, Dv), for given buckets. N counts the chunks of all rounds, C their tokens."""
-    where, own_BKNC, column_BKNC = self._sort(see.q, bucket_BKRT)
+    positions, own_BKNC, column_BKNC = self._sort(mask.q, bucket_BKRT)
     ones_BTK1 = jnp.ones((*v_BTKD.shape[:3], 1), v_BTKD.dtype)  # as a value, they give the sum of the weights
     sides = (q_BTKGD[:, :, :, 0], jnp.concatenate([v_BTKD, ones_BTK1], -1))
     q_BKNCD, v_BKNCD = (_take(jnp.swapaxes(a_BTKD, 1, 2), column_BKNC) for a_BTKD in sides)
     score_BKNCS = wide_einsum("bkncd,bknsd->bkncs", q_BKNCD, _and_before(_unit(q_BKNCD)))
-    seen_BKNCS = self._seen(where, see.rule) & (column_BKNC[..., :, None] != _and_before(column_BKNC)[..., None, :])
+    seen_BKNCS = self._seen(positions, mask.rule) & (
+      column_BKNC[..., :, None] != _and_before(column_BKNC)[..., None, :]
+    )
     if self.strict:
       seen_BKNCS &= own_BKNC[..., :, None] == _and_before(own_BKNC)[..., None, :]
       score_BKNCS -= jnp.log(jnp.maximum(_meetings(_take(jnp.moveaxis(bucket_BKRT, 2, 3), column_BKNC)), 1))
@@ -117,23 +119,23 @@ class Lsh(Mechanism):
       sum_BKNC1 = w_BKNCS.sum(-1, keepdims=True, dtype=out_BKNCD.dtype)
       out_BKNCD = jnp.concatenate([out_BKNCD[..., :-1], sum_BKNC1], -1)
     out_BTKD, sum_BTK1 = self._join(out_BKNCD, top_BKNC1, column_BKNC, bucket_BKRT.shape[-1])
-    itself_BTK1 = (jnp.asarray(see.q.segment_BT) > 0)[:, :, None, None]
+    itself_BTK1 = (jnp.asarray(mask.q.segment_BT) > 0)[:, :, None, None]
     if (drawn := self.key_of_weights(key)) is not None:
       itself_BTK1 = self.dropped(ones_BTK1 * itself_BTK1, jax.random.fold_in(drawn, 1))
     out_BTKD = jnp.where(sum_BTK1 > 0, out_BTKD / jnp.where(sum_BTK1 > 0, sum_BTK1, 1.0), itself_BTK1 * v_BTKD)
     return out_BTKD[:, :, :, None].astype(v_BTKD.dtype)
 
-  def hash(self, x_BTKD, where, k_where):
-    """The buckets of vectors, (B, K, R, T); all of a sequence that k_where has no longer than a chunk are in one."""
+  def hash(self, x_BTKD, positions, k_positions):
+    """The buckets of vectors, (B, K, R, T); one for all of a sequence that k_positions has no longer than a chunk."""
     wide_BTKD = jax.lax.stop_gradient(x_BTKD).astype(jnp.promote_types(x_BTKD.dtype, jnp.float32))
-    factors = self.factors(k_where.pos_BT.shape[1])
+    factors = self.factors(k_positions.pos_BT.shape[1])
     turned_BKRTF = jnp.einsum("btkd,rkdf->bkrtf", wide_BTKD, self.rotations(sum(factors) // 2))
     bucket_BKRT, start, base = 0, 0, 1
     for factor in factors:
       part_BKRTF = turned_BKRTF[..., start : start + factor // 2]
       bucket_BKRT += base * jnp.argmax(jnp.concatenate([part_BKRTF, -part_BKRTF], -1), -1)
       start, base = start + factor // 2, base * factor
-    short_BT = _sizes(where.segment_BT, k_where.segment_BT) <= self.chunk
+    short_BT = _sizes(positions.segment_BT, k_positions.segment_BT) <= self.chunk
     return jnp.where(short_BT[:, None, None], 0, bucket_BKRT)
 
   def factors(self, length: int) -> tuple[int, ...]:
@@ -153,9 +155,9 @@ class Lsh(Mechanism):
     # Drawn flat, rounds first: that compiles in a tenth of the time, and a longer draw starts like a shorter one.
     return jax.random.normal(key_of(self.seed, self.redraw), (math.prod(shape),), jnp.float32).reshape(shape)
 
-  def _sort(self, where, bucket_BKRT):
+  def _sort(self, positions, bucket_BKRT):
     """Where, bucket and column of the tokens sorted by segment, bucket and column, padding last; (B, K, N, C) each."""
-    pos_BKRT, segment_BKRT = (jnp.broadcast_to(jnp.asarray(a)[:, None, None], bucket_BKRT.shape) for a in where)
+    pos_BKRT, segment_BKRT = (jnp.broadcast_to(jnp.asarray(a)[:, None, None], bucket_BKRT.shape) for a in positions)
     rank_BKRT = jnp.where(segment_BKRT > 0, segment_BKRT, LAST)
     column_BKRT = jax.lax.broadcasted_iota(jnp.int32, bucket_BKRT.shape, 3)
     tokens = jax.lax.sort((rank_BKRT, bucket_BKRT, column_BKRT, pos_BKRT, segment_BKRT), num_keys=3)
@@ -165,17 +167,17 @@ class Lsh(Mechanism):
       return a_BKRT.reshape(*a_BKRT.shape[:2], -1, self.chunk)
 
     own_BKNC, column_BKNC, pos_BKNC, segment_BKNC = map(cut, tokens[1:])
-    return Where(pos_BKNC, segment_BKNC), own_BKNC, column_BKNC
+    return Positions(pos_BKNC, segment_BKNC), own_BKNC, column_BKNC
 
-  def _seen(self, where, rule):
+  def _seen(self, positions, rule):
     """Who sees whom within a chunk and the one before, (B, K, N, C, S)."""
-    B, K, N, C = where.pos_BT.shape
-    pos_BKNS, segment_BKNS = map(_and_before, where)
+    B, K, N, C = positions.pos_BT.shape
+    pos_BKNS, segment_BKNS = map(_and_before, positions)
     if self.strict:  # nothing stands before the first chunk of a round
       first_NS = (jnp.arange(N) % (N // self.rounds) == 0)[:, None] & (jnp.arange(2 * C) < C)
       segment_BKNS = jnp.where(first_NS, 0, segment_BKNS)
-    tokens, others = ((a.reshape(B * K * N, -1) for a in side) for side in (where, (pos_BKNS, segment_BKNS)))
-    return See(Where(*tokens), Where(*others), rule).tile().reshape(B, K, N, C, -1)
+    tokens, others = ((a.reshape(B * K * N, -1) for a in side) for side in (positions, (pos_BKNS, segment_BKNS)))
+    return Mask(Positions(*tokens), Positions(*others), rule).tile().reshape(B, K, N, C, -1)
 
   def _join(self, out_BKNCD, top_BKNC1, column_BKNC, length):
     """The rounds in the order of the row and summed up: values (B, T, K, Dv) and weights (B, T, K, 1)."""

@@ -13,7 +13,7 @@ from model.errors import Refused
 from model.kernels import softmax
 from model.kernels.softmax import attend as attend
 from model.kernels.softmax import products as products
-from model.see import Rule, See, causal, everything
+from model.mask import Mask, Rule, causal, everything
 
 WEIGHTS = 0x77656967  # folded into the key of a sublayer, whose own dropout uses the key itself
 
@@ -24,7 +24,7 @@ class Supports:
 
   causal: bool = True
   bidirectional: bool = True
-  rules: bool = True  # any rule of see.py, not only causal() and everything()
+  rules: bool = True  # any rule of mask.py, not only causal() and everything()
   cross: bool = True  # queries and keys of different sequences, in any order; if not, cross-attention is dot
   tied: bool = False  # the keys must be the queries: heads.py ties the two projections
   rotate: bool = True  # queries and keys turned by position
@@ -43,7 +43,7 @@ class Mechanism(nnx.Module):
   """Turns queries, keys and values into outputs. Most mechanisms only define `scores`."""
 
   views = 1  # how many sets of q, k, v it reads; with more than one, q, k and v are tuples with one array per view
-  symbols: tuple[int, ...] = ()  # tokens with one of these symbols in their first field are marked in See.mark_BS
+  symbols: tuple[int, ...] = ()  # tokens with one of these symbols in their first field are marked in Mask.mark_BS
   counts = False  # its pattern counts from the first key of a document, which must therefore be in sight
   supports = Supports()
   weights_dropout: Dropout | None = None  # heads.py sets it
@@ -55,12 +55,12 @@ class Mechanism(nnx.Module):
     """Scores (B, K, G, T, S), float32 or wider, before any mask; keys are never repeated over G."""
     raise TypeError(f"{type(self).__name__} defines neither scores nor __call__")
 
-  def __call__(self, q_BTKGD, k_BSKD, v_BSKD, see, position=None, *, block=None, key=None):
+  def __call__(self, q_BTKGD, k_BSKD, v_BSKD, mask, scheme=None, *, block=None, key=None):
     """Output (B, T, K, G, Dv) in v's dtype and log-sum-exp (B, K, G, T) in float32, -inf where nothing is seen.
 
     block: number of keys worked on at a time; None = all. key: of dropout on the weights, None = evaluation.
     """
-    return attend(self, q_BTKGD, k_BSKD, v_BSKD, see, position, block, key)
+    return attend(self, q_BTKGD, k_BSKD, v_BSKD, mask, scheme, block, key)
 
   def key_of_weights(self, key):
     """The key, or None where no weights are dropped, so that nothing is made of it."""
@@ -75,40 +75,40 @@ class Mechanism(nnx.Module):
       return w_BKGTS
     return self.weights_dropout(w_BKGTS, jax.random.fold_in(key, WEIGHTS))
 
-  def turn(self, x_BTHD, where, position):
+  def turn(self, x_BTHD, positions, scheme):
     """Queries or keys of one view as the scheme turns them by their positions, (B, T, H, D)."""
-    return position.rotate(x_BTHD, where)
+    return scheme.rotate(x_BTHD, positions)
 
-  def narrow(self, see: See) -> See:
+  def own_mask(self, mask: Mask) -> Mask:
     """What is seen once the mechanism's own pattern is taken into account; the efficient path must agree with it."""
-    return see
+    return mask
 
-  def recall(self, q_BTKGD, k_BSKD, v_BSKD, see, position=None):
+  def over_cache(self, q_BTKGD, k_BSKD, v_BSKD, mask, scheme=None):
     """The same answer over a cache: keys in any order, some of them empty. Costs T times S."""
     if self.supports.cross:
-      return self(q_BTKGD, k_BSKD, v_BSKD, see, position)
-    return attend(self, q_BTKGD, k_BSKD, v_BSKD, self.narrow(see), position)
+      return self(q_BTKGD, k_BSKD, v_BSKD, mask, scheme)
+    return attend(self, q_BTKGD, k_BSKD, v_BSKD, self.own_mask(mask), scheme)
 
   def start(self, batch: int, kv_heads: int, value_dim: int, dtype):
     """The state that step-by-step decoding carries, batch first; for mechanisms that support `state`."""
     raise TypeError(f"{type(self).__name__} attention keeps no state")
 
-  def advance(self, state, q_BTKGD, k_BSKD, v_BSKD, see):
+  def advance(self, state, q_BTKGD, k_BSKD, v_BSKD, mask):
     """(output, state) after new keys, which the queries see causally; without keys (None) the state is only read."""
     raise TypeError(f"{type(self).__name__} attention keeps no state")
 
-  def weights(self, q_BTKGD, k_BSKD, see, position=None):
+  def weights(self, q_BTKGD, k_BSKD, mask, scheme=None):
     """The distribution over keys, (B, K, G, T, S); rows that see nothing are 0."""
-    self.admit(position)
-    return softmax.weights(self, q_BTKGD, k_BSKD, self.narrow(see), position)
+    self.check(scheme)
+    return softmax.weights(self, q_BTKGD, k_BSKD, self.own_mask(mask), scheme)
 
-  def admit(self, position=None, rule: Rule | None = None, block: int | None = None):
+  def check(self, scheme=None, rule: Rule | None = None, block: int | None = None):
     """Refuses a position scheme, a rule or a block that this mechanism has no place for."""
     name = type(self).__name__
     for hook, place in HOOKS.items():
-      if position is not None and position.acts(hook) and not getattr(self.supports, hook):
+      if scheme is not None and scheme.acts(hook) and not getattr(self.supports, hook):
         raise Refused(
-          f"{name} attention has no place for what {type(position).__name__} positions {place}; "
+          f"{name} attention has no place for what {type(scheme).__name__} positions {place}; "
           "use dot attention, or positions none, sinusoidal or learned"
         )
     if block is not None and not self.supports.blockwise:

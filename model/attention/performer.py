@@ -50,9 +50,9 @@ class Performer(Mechanism):
     self.orthogonal, self.redraw, self.chunk = orthogonal, redraw, chunk
     self.seed = initial.seed()
 
-  def __call__(self, q_BTKGD, k_BSKD, v_BSKD, see, position=None, *, block=None, key=None):
-    self.admit(position, see.rule, block)
-    return prefix.look(self._features(), q_BTKGD, k_BSKD, v_BSKD, see, self.chunk)
+  def __call__(self, q_BTKGD, k_BSKD, v_BSKD, mask, scheme=None, *, block=None, key=None):
+    self.check(scheme, mask.rule, block)
+    return prefix.attend(self._features(), q_BTKGD, k_BSKD, v_BSKD, mask, self.chunk)
 
   def scores(self, q_BTKGD, k_BSKD, inside=0.0):
     """The number log f(q).f(k), whose exponential has the mean exp(q.k / sqrt(D)) over all draws."""
@@ -61,8 +61,8 @@ class Performer(Mechanism):
   def start(self, batch, kv_heads, value_dim, dtype):
     return prefix.start(batch, kv_heads, self.features, value_dim, dtype)
 
-  def advance(self, state, q_BTKGD, k_BSKD, v_BSKD, see):
-    return prefix.advance(self._features(), state, q_BTKGD, k_BSKD, v_BSKD, see, self.chunk)
+  def advance(self, state, q_BTKGD, k_BSKD, v_BSKD, mask):
+    return prefix.advance(self._features(), state, q_BTKGD, k_BSKD, v_BSKD, mask, self.chunk)
 
   def _features(self):
     """The map of the directions in force, which are drawn once for queries and keys."""

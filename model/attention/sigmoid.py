@@ -13,7 +13,7 @@ from model.attention.mechanism import Mechanism, Supports
 from model.errors import Refused
 from model.initial import dial
 from model.kernels.softmax import by_blocks, in_blocks, masked, products, read
-from model.see import See
+from model.mask import Mask
 
 
 class Sigmoid(Mechanism):
@@ -47,38 +47,38 @@ class Sigmoid(Mechanism):
     score_BKGTS = products((self.scale[...] * q_BTKGD).astype(q_BTKGD.dtype), k_BSKD)
     return score_BKGTS + self.scale[...] * inside + self.bias[...]
 
-  def __call__(self, q_BTKGD, k_BSKD, v_BSKD, see, position=None, *, block=None, key=None):
+  def __call__(self, q_BTKGD, k_BSKD, v_BSKD, mask, scheme=None, *, block=None, key=None):
     """Output (B, T, K, G, Dv) and no log-sum-exp: parts of the keys add up only when all know how many there are."""
-    self.admit(position, block=block)
+    self.check(scheme, block=block)
     if block is None or block >= k_BSKD.shape[1]:
-      out_BTKGD = self._part(q_BTKGD, k_BSKD, v_BSKD, see, position, _seen(see), key)
+      out_BTKGD = self._part(q_BTKGD, k_BSKD, v_BSKD, mask, scheme, _seen(mask), key)
     else:
-      out_BTKGD = self._by_blocks(q_BTKGD, k_BSKD, v_BSKD, see, position, block, key)
+      out_BTKGD = self._by_blocks(q_BTKGD, k_BSKD, v_BSKD, mask, scheme, block, key)
     return out_BTKGD.astype(v_BSKD.dtype), None
 
-  def weights(self, q_BTKGD, k_BSKD, see, position=None):
+  def weights(self, q_BTKGD, k_BSKD, mask, scheme=None):
     """Weights (B, K, G, T, S) between 0 and 1, each by itself; 0 where nothing is seen."""
-    self.admit(position)
-    return self._weights(q_BTKGD, k_BSKD, see, position, _seen(see))
+    self.check(scheme)
+    return self._weights(q_BTKGD, k_BSKD, mask, scheme, _seen(mask))
 
-  def _weights(self, q_BTKGD, k_BSKD, see, position, count_BT):
-    score_BKGTS, seen_B11TS = masked(self, q_BTKGD, k_BSKD, see, position)
+  def _weights(self, q_BTKGD, k_BSKD, mask, scheme, count_BT):
+    score_BKGTS, seen_B11TS = masked(self, q_BTKGD, k_BSKD, mask, scheme)
     log_n = math.log(self.length) if self.length else jnp.log(jnp.maximum(count_BT, 1))[:, None, None, :, None]
     return jnp.where(seen_B11TS, jax.nn.sigmoid(score_BKGTS - log_n), 0.0)
 
-  def _part(self, q_BTKGD, k_BSKD, v_BSKD, see, position, count_BT, key):
+  def _part(self, q_BTKGD, k_BSKD, v_BSKD, mask, scheme, count_BT, key):
     """What the keys given add to the output; count_BT: how many each query sees in all."""
-    w_BKGTS = self._weights(q_BTKGD, k_BSKD, see, position, count_BT)
-    return read(self.dropped(w_BKGTS, key), v_BSKD, see, position)
+    w_BKGTS = self._weights(q_BTKGD, k_BSKD, mask, scheme, count_BT)
+    return read(self.dropped(w_BKGTS, key), v_BSKD, mask, scheme)
 
-  def _by_blocks(self, q_BTKGD, k_BSKD, v_BSKD, see, position, block, key):
+  def _by_blocks(self, q_BTKGD, k_BSKD, v_BSKD, mask, scheme, block, key):
     """Two passes over the keys: how many are seen, then what they add."""
-    blocks = in_blocks(k_BSKD, v_BSKD, see, block)
-    count_BT = by_blocks(lambda k, v, see, _: _seen(see), jnp.add, blocks, see)
-    part = lambda k, v, see, key: self._part(q_BTKGD, k, v, see, position, count_BT, key)  # noqa: E731
-    return by_blocks(part, jnp.add, blocks, see, self.key_of_weights(key))
+    blocks = in_blocks(k_BSKD, v_BSKD, mask, block)
+    count_BT = by_blocks(lambda k, v, mask, _: _seen(mask), jnp.add, blocks, mask)
+    part = lambda k, v, mask, key: self._part(q_BTKGD, k, v, mask, scheme, count_BT, key)  # noqa: E731
+    return by_blocks(part, jnp.add, blocks, mask, self.key_of_weights(key))
 
 
-def _seen(see: See):
+def _seen(mask: Mask):
   """The number of keys that each query sees, (B|1, T)."""
-  return see.tile().sum(-1, dtype=jnp.int32)
+  return mask.tile().sum(-1, dtype=jnp.int32)

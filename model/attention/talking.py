@@ -28,15 +28,15 @@ class Talking(Mechanism):
   def scores(self, q_BTKGD, k_BSKD, inside=0.0):
     return _mixed((products(q_BTKGD, k_BSKD) + inside) * self.head_dim**-0.5, self.before[...])
 
-  def __call__(self, q_BTKGD, k_BSKD, v_BSKD, see, position=None, *, block=None, key=None):
+  def __call__(self, q_BTKGD, k_BSKD, v_BSKD, mask, scheme=None, *, block=None, key=None):
     """Output (B, T, K, G, Dv) and no log-sum-exp: there is one per head before the heads are mixed again."""
-    self.admit(position, block=block)
-    w_BKGTS = self.weights(q_BTKGD, k_BSKD, see, position)
-    return read(self.dropped(w_BKGTS, key), v_BSKD, see, position).astype(v_BSKD.dtype), None
+    self.check(scheme, block=block)
+    w_BKGTS = self.weights(q_BTKGD, k_BSKD, mask, scheme)
+    return read(self.dropped(w_BKGTS, key), v_BSKD, mask, scheme).astype(v_BSKD.dtype), None
 
-  def weights(self, q_BTKGD, k_BSKD, see, position=None):
+  def weights(self, q_BTKGD, k_BSKD, mask, scheme=None):
     """Weights after both mixtures, (B, K, G, T, S): 0 where nothing is seen, else of either sign and of any sum."""
-    return _mixed(super().weights(q_BTKGD, k_BSKD, see, position), self.after[...])
+    return _mixed(super().weights(q_BTKGD, k_BSKD, mask, scheme), self.after[...])
 
 
 def _mixed(a_BKGTS, matrix_HH):

@@ -13,7 +13,7 @@ from flax import nnx
 
 from model.errors import Refused
 from model.initial import param
-from model.see import Where
+from model.mask import Positions
 
 State = dict[str, jax.Array]  # each (B, H); "h" is the cell's output
 
@@ -90,7 +90,9 @@ class Cell(nnx.Module):
 
     return move
 
-  def run(self, x_BTM, where: Where, carry: Carry | None = None, *, begin: State | None = None, reverse: bool = False):
+  def run(
+    self, x_BTM, positions: Positions, carry: Carry | None = None, *, begin: State | None = None, reverse: bool = False
+  ):
     """Outputs h_BTH in x's dtype, 0 on padding, and the carry after the last token.
 
     carry: the state before the row; it goes on where the row begins with the carry's segment. begin: the state (arrays
@@ -99,7 +101,7 @@ class Cell(nnx.Module):
     """
     batch, length, _ = x_BTM.shape
     carry = self.start(batch, x_BTM.dtype) if carry is None else carry
-    segment_BT = jnp.broadcast_to(jnp.asarray(where.segment_BT, jnp.int32), (batch, length))
+    segment_BT = jnp.broadcast_to(jnp.asarray(positions.segment_BT, jnp.int32), (batch, length))
     if reverse:
       x_BTM, segment_BT, begin = jax.tree.map(lambda a: a[:, ::-1], (x_BTM, segment_BT, begin))
     marks, segment_B = marked(segment_BT, carry.segment_B)

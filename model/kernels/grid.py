@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from model.kernels import cutting
-from model.see import Where
+from model.mask import Positions
 
 
 class Grid(NamedTuple):
@@ -28,16 +28,16 @@ class Grid(NamedTuple):
   count_RN: jax.Array
 
 
-def lay(where: Where, size: int) -> Grid:
+def lay(positions: Positions, size: int) -> Grid:
   """The layout of aligned rows; columns stay if numpy segments tell that documents begin where blocks do."""
-  length, column_T = where.pos_BT.shape[1], np.arange(where.pos_BT.shape[1], dtype=np.int32)
-  segment_RT, edge_R1 = jnp.asarray(where.segment_BT), np.ones((where.segment_BT.shape[0], 1), bool)
+  length, column_T = positions.pos_BT.shape[1], np.arange(positions.pos_BT.shape[1], dtype=np.int32)
+  segment_RT, edge_R1 = jnp.asarray(positions.segment_BT), np.ones((positions.segment_BT.shape[0], 1), bool)
   new_RT = segment_RT[:, 1:] != segment_RT[:, :-1]
   starts_RT, ends_RT = jnp.concatenate([edge_R1, new_RT], 1), jnp.concatenate([new_RT, edge_R1], 1)
   start_RT = jax.lax.cummax(jnp.where(starts_RT, column_T, 0), 1)
   end_RT = jax.lax.cummin(jnp.where(ends_RT, column_T, length), 1, reverse=True)
   to_RT, blocks = None, -(-length // size)
-  if not _stays(where, size):
+  if not _stays(positions, size):
     first_RT = 2 * start_RT
     fits_RT = first_RT % size + end_RT - start_RT < size
     to_RT = jnp.where(fits_RT, first_RT, first_RT + -first_RT % size) + column_T - start_RT
@@ -71,9 +71,9 @@ def blocks_at(grid: Grid, listed_RNJ):
   return (first_RN[..., None] + listed_RNJ).clip(0, grid.blocks - 1), there_RNJ & ~again_RNJ
 
 
-def _stays(where: Where, size: int) -> bool:
+def _stays(positions: Positions, size: int) -> bool:
   """Whether all documents are seen to begin at multiples of `size`; traced ones are not."""
-  segment_RT = where.segment_BT
+  segment_RT = positions.segment_BT
   if not isinstance(segment_RT, np.ndarray):
     return False
   _, before_X = np.nonzero((segment_RT[:, 1:] != segment_RT[:, :-1]) & (segment_RT[:, 1:] > 0))

@@ -25,7 +25,7 @@ import numpy as np
 
 from model.kernels.cutting import padded, stacked, unstacked, whole
 from model.kernels.softmax import finite
-from model.see import See, causal
+from model.mask import Mask, causal
 
 BLOCK = 32  # chunks whose sums are carried on by one product; longer rows go from block to block
 TINY = 1e-30  # a total weight below it, next to a largest feature of 1, counts as no key at all
@@ -61,13 +61,13 @@ def log_kernel(features, q_BTKGD, k_BSKD):
   return log_BKGTS + q_scale_BKGT1 + k_scale_BK11S
 
 
-def look(features, q_BTKGD, k_BSKD, v_BSKD, see: See, chunk: int):
+def attend(features, q_BTKGD, k_BSKD, v_BSKD, mask: Mask, chunk: int):
   """Output (B, T, K, G, D) in v's dtype and log-sum-exp (B, K, G, T), under causal() or everything()."""
   qkv = q_BTKGD, k_BSKD, v_BSKD
-  if not _in_order(see):
-    return _in_any_order(features, qkv, see, chunk)
-  segment_BT = _rows(see.q.segment_BT, v_BSKD.shape[0])
-  return _by_chunks(features, qkv, segment_BT, segment_BT, chunk, see.rule == causal())[:2]
+  if not _in_order(mask):
+    return _in_any_order(features, qkv, mask, chunk)
+  segment_BT = _rows(mask.q.segment_BT, v_BSKD.shape[0])
+  return _by_chunks(features, qkv, segment_BT, segment_BT, chunk, mask.rule == causal())[:2]
 
 
 def start(batch: int, kv_heads: int, features: int, value_dim: int, dtype) -> State:
@@ -78,38 +78,38 @@ def start(batch: int, kv_heads: int, features: int, value_dim: int, dtype) -> St
   return State(sum_BKFD, top_BK, jnp.zeros((batch,), jnp.int32))
 
 
-def advance(features, state: State, q_BTKGD, k_BSKD, v_BSKD, see: See, chunk: int):
+def advance(features, state: State, q_BTKGD, k_BSKD, v_BSKD, mask: Mask, chunk: int):
   """(Output (B, T, K, G, D) in q's dtype, state) after new keys, each seen by the queries from its own column on.
 
   Without keys the state is read. With more or fewer keys than queries they are added first, then it is read: so a
   memory is stored.
   """
   batch, queries = q_BTKGD.shape[:2]
-  q_segment_BT = _rows(see.q.segment_BT, batch)
+  q_segment_BT = _rows(mask.q.segment_BT, batch)
   if k_BSKD is not None and k_BSKD.shape[1] == queries:
-    qkv, k_segment_BS = (q_BTKGD, k_BSKD, v_BSKD), _rows(see.k.segment_BT, batch)
+    qkv, k_segment_BS = (q_BTKGD, k_BSKD, v_BSKD), _rows(mask.k.segment_BT, batch)
     out_BTKGD, _, end = _by_chunks(features, qkv, q_segment_BT, k_segment_BS, chunk, True, state)
     return out_BTKGD.astype(q_BTKGD.dtype), end
   if k_BSKD is not None:
     chunk = min(chunk, k_BSKD.shape[1])
     k, v_NBKCD = _keys(features, k_BSKD, v_BSKD, chunk)
-    state = _carried(k, v_NBKCD, stacked(_rows(see.k.segment_BT, batch), chunk), state)[0]
+    state = _carried(k, v_NBKCD, stacked(_rows(mask.k.segment_BT, batch), chunk), state)[0]
   q, q_segment_NBC = _queries(features, q_BTKGD, queries), stacked(q_segment_BT, queries)
   stored = State(*(a[None] for a in state))
   return _weighed(q, q_segment_NBC, None, [stored], queries)[0].astype(q_BTKGD.dtype), state
 
 
-def _in_order(see: See) -> bool:
+def _in_order(mask: Mask) -> bool:
   """True when queries and keys are the same tokens, column by column, and segments stand one after another.
 
-  Traced positions cannot be looked at: a See of one Where twice promises what the model's rows keep, that within a
-  segment positions rise from column to column.
+  Traced positions cannot be read: a Mask of the same Positions twice promises what the model's rows keep, that within
+  a segment positions rise from column to column.
   """
-  if not all(isinstance(a, np.ndarray) for a in (*see.q, *see.k)):
-    return all(a is b for a, b in zip(see.q, see.k, strict=True))
-  if not all(np.array_equal(a, b) for a, b in zip(see.q, see.k, strict=True)):
+  if not all(isinstance(a, np.ndarray) for a in (*mask.q, *mask.k)):
+    return all(a is b for a, b in zip(mask.q, mask.k, strict=True))
+  if not all(np.array_equal(a, b) for a, b in zip(mask.q, mask.k, strict=True)):
     return False
-  return all(_rises(*row) for row in zip(*map(np.asarray, see.q), strict=True))
+  return all(_rises(*row) for row in zip(*map(np.asarray, mask.q), strict=True))
 
 
 def _rises(pos_T, segment_T) -> bool:
@@ -118,7 +118,7 @@ def _rises(pos_T, segment_T) -> bool:
   return len(np.unique(segment_T)) == new_T.sum() + (len(segment_T) > 0) and bool((new_T | (np.diff(pos_T) > 0)).all())
 
 
-def _in_any_order(features, qkv, see: See, chunk):
+def _in_any_order(features, qkv, mask: Mask, chunk):
   """Sorts keys and queries into one row, so that each query stands right behind the keys it sees.
 
   By segment; then, if causal, by position; then keys before queries.
@@ -127,10 +127,10 @@ def _in_any_order(features, qkv, see: See, chunk):
   batch, keys = v_BSKD.shape[:2]
   segment_BX, pos_BX = (
     jnp.concatenate([_rows(a, batch), _rows(b, batch)], 1)
-    for a, b in ((see.k.segment_BT, see.q.segment_BT), (see.k.pos_BT, see.q.pos_BT))
+    for a, b in ((mask.k.segment_BT, mask.q.segment_BT), (mask.k.pos_BT, mask.q.pos_BT))
   )
   asks_BX = jnp.broadcast_to(jnp.arange(segment_BX.shape[1]) >= keys, segment_BX.shape)
-  order_BX = jnp.lexsort((asks_BX, pos_BX, segment_BX) if see.rule == causal() else (asks_BX, segment_BX), axis=1)
+  order_BX = jnp.lexsort((asks_BX, pos_BX, segment_BX) if mask.rule == causal() else (asks_BX, segment_BX), axis=1)
   segment_BX, asks_BX = _taken(segment_BX, order_BX), order_BX >= keys
   # Where a key stands there is a query of segment 0, and the other way round: they are masked.
   from_q_BX, from_k_BX = jnp.maximum(order_BX - keys, 0), jnp.minimum(order_BX, keys - 1)

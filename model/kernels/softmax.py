@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from model.kernels import cutting
-from model.see import See
+from model.mask import Mask
 
 
 class Part(NamedTuple):
@@ -26,29 +26,29 @@ class Part(NamedTuple):
   sum_BKGT: jax.Array | float
 
 
-def attend(mechanism, q_BTKGD, k_BSKD, v_BSKD, see: See, position=None, block: int | None = None, key=None):
+def attend(mechanism, q_BTKGD, k_BSKD, v_BSKD, mask: Mask, scheme=None, block: int | None = None, key=None):
   """Softmax attention under any rule; returns (o_BTKGD, lse_BKGT) as Mechanism.__call__ does.
 
   A query that sees nothing gives 0 and no gradient. With `block` the memory grows as T * block, forward and backward.
   Weights that dropout takes count in the sum that divides, as they do where it comes after the softmax.
   """
-  mechanism.admit(position, block=block)
+  mechanism.check(scheme, block=block)
 
-  def part(k_BSKD, v_BSKD, see, key):
-    w_BKGTS, top_BKGT = _exponentials(*masked(mechanism, q_BTKGD, k_BSKD, see, position))
-    return Part(read(mechanism.dropped(w_BKGTS, key), v_BSKD, see, position), top_BKGT, w_BKGTS.sum(-1))
+  def part(k_BSKD, v_BSKD, mask, key):
+    w_BKGTS, top_BKGT = _exponentials(*masked(mechanism, q_BTKGD, k_BSKD, mask, scheme))
+    return Part(read(mechanism.dropped(w_BKGTS, key), v_BSKD, mask, scheme), top_BKGT, w_BKGTS.sum(-1))
 
   if block is None or block >= k_BSKD.shape[1]:
-    found = part(k_BSKD, v_BSKD, see, key)
+    found = part(k_BSKD, v_BSKD, mask, key)
   else:
-    found = by_blocks(part, join, in_blocks(k_BSKD, v_BSKD, see, block), see, mechanism.key_of_weights(key), _nothing)
+    found = by_blocks(part, join, in_blocks(k_BSKD, v_BSKD, mask, block), mask, mechanism.key_of_weights(key), _nothing)
   out_BTKGD, lse_BKGT = divided(found)
   return out_BTKGD.astype(v_BSKD.dtype), lse_BKGT
 
 
-def weights(mechanism, q_BTKGD, k_BSKD, see: See, position=None):
+def weights(mechanism, q_BTKGD, k_BSKD, mask: Mask, scheme=None):
   """The distribution over keys, (B, K, G, T, S); rows that see nothing are 0."""
-  w_BKGTS, _ = _exponentials(*masked(mechanism, q_BTKGD, k_BSKD, see, position))
+  w_BKGTS, _ = _exponentials(*masked(mechanism, q_BTKGD, k_BSKD, mask, scheme))
   total_BKGT1 = w_BKGTS.sum(-1, keepdims=True)
   return w_BKGTS / jnp.where(total_BKGT1 > 0, total_BKGT1, 1.0)
 
@@ -57,23 +57,23 @@ def weights(mechanism, q_BTKGD, k_BSKD, see: See, position=None):
 # From queries and keys to weights, from weights and values to outputs
 
 
-def masked(mechanism, q_BTKGD, k_BSKD, see: See, position):
+def masked(mechanism, q_BTKGD, k_BSKD, mask: Mask, scheme):
   """Scores with every position term, -inf where the rule forbids; and the rule, (B|1, 1, 1, T, S)."""
-  inside = position.inside(q_BTKGD, k_BSKD, see.q, see.k) if position is not None and position.acts("inside") else 0.0
+  inside = scheme.inside(q_BTKGD, k_BSKD, mask.q, mask.k) if scheme is not None and scheme.acts("inside") else 0.0
   score_BKGTS = mechanism.scores(q_BTKGD, k_BSKD, inside)
-  if position is not None and position.acts("after"):
-    term_BHTS = position.after(see.q, see.k)
+  if scheme is not None and scheme.acts("after"):
+    term_BHTS = scheme.after(mask.q, mask.k)
     heads = score_BKGTS.shape[1:3] if term_BHTS.shape[1] > 1 else (1, 1)
     score_BKGTS += term_BHTS.reshape(term_BHTS.shape[0], *heads, *term_BHTS.shape[2:])
-  seen_B11TS = see.tile()[:, None, None]
+  seen_B11TS = mask.tile()[:, None, None]
   return jnp.where(seen_B11TS, score_BKGTS, -jnp.inf), seen_B11TS
 
 
-def read(w_BKGTS, v_BSKD, see: See, position=None):
+def read(w_BKGTS, v_BSKD, mask: Mask, scheme=None):
   """Values summed with the weights, and what the scheme adds to them, (B, T, K, G, Dv), float32 or wider."""
   out_BTKGD = mix(w_BKGTS, v_BSKD)
-  if position is not None and position.acts("values"):
-    out_BTKGD += position.values(w_BKGTS, see.q, see.k)
+  if scheme is not None and scheme.acts("values"):
+    out_BTKGD += scheme.values(w_BKGTS, mask.q, mask.k)
   return out_BTKGD
 
 
@@ -117,7 +117,7 @@ def _exponentials(score_BKGTS, seen_B11TS):
 # Disjoint sets of keys
 
 
-def by_blocks(part: Callable, add: Callable, blocks, see: See, key=None, start: Callable | None = None) -> Any:
+def by_blocks(part: Callable, add: Callable, blocks, mask: Mask, key=None, start: Callable | None = None) -> Any:
   """part(k, v, see, key) of one block of keys after the other, added up.
 
   blocks: from `in_blocks`. key: each block gets one of its own from it. start: what zeros of a part's shapes become
@@ -126,8 +126,8 @@ def by_blocks(part: Callable, add: Callable, blocks, see: See, key=None, start: 
   xs = blocks, None if key is None else jax.random.split(key, blocks[0].shape[0])
 
   def of(one):
-    (k_BSKD, v_BSKD, k_where, mark_BS), key = one
-    return part(k_BSKD, v_BSKD, See(see.q, k_where, see.rule, mark_BS), key)
+    (k_BSKD, v_BSKD, k_positions, mark_BS), key = one
+    return part(k_BSKD, v_BSKD, Mask(mask.q, k_positions, mask.rule, mark_BS), key)
 
   def step(carry, one):
     return add(carry, of(one)), None
@@ -139,9 +139,9 @@ def by_blocks(part: Callable, add: Callable, blocks, see: See, key=None, start: 
   return jax.lax.scan(jax.checkpoint(step, prevent_cse=False), carry, xs)[0]
 
 
-def in_blocks(k_BSKD, v_BSKD, see: See, block: int):
-  """Keys, values and what a See says of them, with blocks in front."""
-  keys = (k_BSKD, v_BSKD, see.k, see.mark_BS)
+def in_blocks(k_BSKD, v_BSKD, mask: Mask, block: int):
+  """Keys, values and what a Mask says of them, with blocks in front."""
+  keys = (k_BSKD, v_BSKD, mask.k, mask.mark_BS)
   return jax.tree.map(lambda a: cutting.stacked(jnp.asarray(a), block), keys)
 
 

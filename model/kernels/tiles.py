@@ -20,16 +20,16 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from model.kernels import softmax
 from model.kernels.cutting import cut, joined, padded
-from model.kernels.softmax import attend
-from model.see import Both, Causal, Either, Rule, See, Where
+from model.mask import Both, Causal, Either, Mask, Positions, Rule
 
 STEP = {"cpu": 2**16}  # scores in the tiles of one step: those of a core's cache, or of a GPU's share of memory
 STEP_ELSEWHERE = 2**24
 
 
-def look(
-  mechanism, q_BTKGD, k_BSKD, v_BSKD, see: See, at_RNJ, some_RNJ, size: int, position=None, apart=None, key=None
+def attend(
+  mechanism, q_BTKGD, k_BSKD, v_BSKD, mask: Mask, at_RNJ, some_RNJ, size: int, scheme=None, apart=None, key=None
 ):
   """Attention of N blocks of queries, the n-th over the J blocks of `size` keys at_RNJ[:, n] where some_RNJ holds.
 
@@ -39,23 +39,23 @@ def look(
   """
   B, T, K, G, _ = q_BTKGD.shape
   N, J = at_RNJ.shape[1:]
-  parts, tree = jax.tree.flatten((mechanism, position))
+  parts, tree = jax.tree.flatten((mechanism, scheme))
 
   def tile(parts, queries, keys):
     (q_BTKGD, pos_BT, segment_BT, some_BJ, *words), (k_BSKD, v_BSKD, pos_BS, segment_BS, *mark) = queries, keys
-    mechanism, position = jax.tree.unflatten(tree, parts)
-    k_where = Where(pos_BS, jnp.where(jnp.repeat(some_BJ, size, 1), segment_BS, 0))
-    dressed = position if apart is None else apart(position, (q_BTKGD.shape[1], k_BSKD.shape[1]))
-    tile_see = See(Where(pos_BT, segment_BT), k_where, see.rule, *mark)
+    mechanism, scheme = jax.tree.unflatten(tree, parts)
+    k_positions = Positions(pos_BS, jnp.where(jnp.repeat(some_BJ, size, 1), segment_BS, 0))
+    dressed = scheme if apart is None else apart(scheme, (q_BTKGD.shape[1], k_BSKD.shape[1]))
+    tile_mask = Mask(Positions(pos_BT, segment_BT), k_positions, mask.rule, *mark)
     key = jax.random.wrap_key_data(words[0][0]) if words else None
-    return attend(mechanism, q_BTKGD, k_BSKD, v_BSKD, tile_see, dressed, key=key)
+    return softmax.attend(mechanism, q_BTKGD, k_BSKD, v_BSKD, tile_mask, dressed, key=key)
 
   at_RNJ, some_RNJ = jnp.asarray(at_RNJ, jnp.int32), jnp.asarray(some_RNJ)
-  queries = [*(cut(a, T // N) for a in (q_BTKGD, *see.q)), some_RNJ]
+  queries = [*(cut(a, T // N) for a in (q_BTKGD, *mask.q)), some_RNJ]
   if (drawn := mechanism.key_of_weights(key)) is not None:
     queries.append(jax.random.key_data(jax.random.split(drawn, N))[None])
-  mark = [] if see.mark_BS is None else [see.mark_BS]
-  keys = [cut(a, size) for a in (k_BSKD, v_BSKD, *see.k, *mark)]
+  mark = [] if mask.mark_BS is None else [mask.mark_BS]
+  keys = [cut(a, size) for a in (k_BSKD, v_BSKD, *mask.k, *mark)]
   scores = B * K * G * T // N * J * size
   per_step = max(1, STEP.get(jax.default_backend(), STEP_ELSEWHERE) // scores)
   out_BNbKGD, lse_BKGNb = _tiles(tile, parts, queries, keys, at_RNJ, per_step)

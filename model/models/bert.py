@@ -25,5 +25,5 @@ class Bert(nnx.Module):
     if carry is not None:
       raise Refused("a bidirectional encoder has no carry; use kind=gpt or kind=seq2seq to decode step by step")
     x_BTM, mark_BT = self.embedding(inputs.tokens_BTC), self.encoder.marks(inputs.tokens_BTC)
-    x_BTM, _ = self.encoder(x_BTM, inputs.where, mark_BT=mark_BT, key=key, record=record)
+    x_BTM, _ = self.encoder(x_BTM, inputs.positions, mark_BT=mark_BT, key=key, record=record)
     return self.readout(x_BTM), None

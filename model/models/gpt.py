@@ -30,5 +30,5 @@ class Gpt(nnx.Module):
   def __call__(self, inputs: Inputs, *, carry: tuple | None = None, key=None, record=None):
     """Logits (B, T, R, V) in float32 and the carry, which holds the tokens seen so far when one was given."""
     x_BTM, mark_BT = self.embedding(inputs.tokens_BTC), self.decoder.marks(inputs.tokens_BTC)
-    x_BTM, carry = self.decoder(x_BTM, inputs.where, mark_BT=mark_BT, carry=carry, key=key, record=record)
+    x_BTM, carry = self.decoder(x_BTM, inputs.positions, mark_BT=mark_BT, carry=carry, key=key, record=record)
     return self.readout(x_BTM), carry

@@ -4,8 +4,8 @@ from flax import nnx
 
 from model.errors import Refused
 from model.language import Embedding, Inputs, Readout
+from model.mask import Mask
 from model.recurrent import Reading, Recurrent
-from model.see import See
 from model.vocabulary import Vocabulary
 
 
@@ -23,7 +23,7 @@ class Rnn(nnx.Module):
     self.decoder = Recurrent(settings, direction=settings["direction"])
     self.reading = Reading(settings, cross=False) if settings["reads"] == "after" else None
     if self.reading is not None:
-      self.reading.heads.mechanism.admit(rule=self.decoder.rule)
+      self.reading.heads.mechanism.check(rule=self.decoder.rule)
     self.readout = Readout(settings["width"], vocabulary)
 
   def start(self, batch: int, length: int) -> tuple:
@@ -35,10 +35,10 @@ class Rnn(nnx.Module):
   def __call__(self, inputs: Inputs, *, carry: tuple | None = None, key=None, record=None):
     """Logits (B, T, R, V) in float32 and the carry, which holds the tokens seen so far when one was given."""
     layers, cache = (None, None) if carry is None else carry
-    x_BTM, where = self.embedding(inputs.tokens_BTC), inputs.where
-    h_BTM, layers = self.decoder(x_BTM, where, carry=layers, key=key)
+    x_BTM, positions = self.embedding(inputs.tokens_BTC), inputs.positions
+    h_BTM, layers = self.decoder(x_BTM, positions, carry=layers, key=key)
     if self.reading is not None:
-      see = See(where, where, self.decoder.rule, self.reading.heads.marks(inputs.tokens_BTC))
+      mask = Mask(positions, positions, self.decoder.rule, self.reading.heads.marks(inputs.tokens_BTC))
       told = {"cache": cache, "record": record, "name": "decoder/self"}
-      h_BTM, cache = self.reading(h_BTM, h_BTM, see, key=key, **told)
+      h_BTM, cache = self.reading(h_BTM, h_BTM, mask, key=key, **told)
     return self.readout(h_BTM), None if carry is None else (layers, cache)

@@ -16,8 +16,8 @@ from model.errors import Refused
 from model.heads import Heads
 from model.language import Embedding, Inputs, Readout
 from model.linear import Linear
+from model.mask import Mask, Positions, everything
 from model.recurrent import Reading, Recurrent, named
-from model.see import See, Where, everything
 from model.vocabulary import Vocabulary
 
 
@@ -29,13 +29,13 @@ class Source(NamedTuple):
   """
 
   states: tuple[State, ...]
-  where: Where
+  positions: Positions
   memory_BSM: jax.Array | None = None
   cache: Any = None
 
-  def begin(self, where: Where) -> tuple[State, ...]:
+  def begin(self, positions: Positions) -> tuple[State, ...]:
     """The states of each token's segment, (B, T, H); zeros where the source has no such segment."""
-    column_BT, found_BT = _edge(self.where, where, last=True)
+    column_BT, found_BT = _edge(self.positions, positions, last=True)
 
     def take(a_BSH):
       return jnp.where(found_BT[..., None], jnp.take_along_axis(a_BSH, column_BT[..., None], 1), 0)
@@ -61,36 +61,36 @@ class Decoder(nnx.Module):
     """What looks at the memory."""
     return None if self.reading is None else self.reading.heads
 
-  def read(self, memory_BSM, memory_where: Where) -> Source:
+  def read(self, memory_BSM, memory_positions: Positions) -> Source:
     """The source that the encoder made `memory_BSM` of."""
     batch, length, _ = memory_BSM.shape
-    where = Where(*(jnp.broadcast_to(jnp.asarray(a, jnp.int32), (batch, length)) for a in memory_where))
-    return Source(self._starts(memory_BSM, where), where, memory_BSM)
+    positions = Positions(*(jnp.broadcast_to(jnp.asarray(a, jnp.int32), (batch, length)) for a in memory_positions))
+    return Source(self._starts(memory_BSM, positions), positions, memory_BSM)
 
   def cached(self, source: Source) -> Source:
     """With the keys and values of the memory, computed once, in its place."""
     heads, memory_BSM = self.heads(), source.memory_BSM
     if heads is None or memory_BSM is None:
       return source._replace(memory_BSM=None)
-    see = See(source.where.at(slice(1)), source.where, everything())
+    mask = Mask(source.positions.at(slice(1)), source.positions, everything())
     empty = heads.empty_cache(memory_BSM.shape[0], memory_BSM.shape[1], memory_BSM.dtype)
     # One query, whose answer nobody reads, fills the cache.
-    _, cache = heads(jnp.zeros_like(memory_BSM[:, :1]), memory_BSM, see, cache=empty)
+    _, cache = heads(jnp.zeros_like(memory_BSM[:, :1]), memory_BSM, mask, cache=empty)
     return source._replace(memory_BSM=None, cache=cache)
 
-  def __call__(self, x_BTM, where: Where, source: Source, *, carry=None, key=None, record=None):
+  def __call__(self, x_BTM, positions: Positions, source: Source, *, carry=None, key=None, record=None):
     """Returns (y_BTM, carry), the carry of the cells."""
-    y_BTM, carry = self.recurrent(x_BTM, where, carry=carry, begin=source.begin(where), key=key)
+    y_BTM, carry = self.recurrent(x_BTM, positions, carry=carry, begin=source.begin(positions), key=key)
     if self.reading is not None:
-      see = See(where, source.where, everything())
+      mask = Mask(positions, source.positions, everything())
       place = {"cache": source.cache, "record": record, "name": "decoder/cross"}
-      y_BTM, _ = self.reading(y_BTM, source.memory_BSM, see, key=key, **place)
+      y_BTM, _ = self.reading(y_BTM, source.memory_BSM, mask, key=key, **place)
     return y_BTM, carry
 
-  def _starts(self, memory_BSM, where: Where) -> tuple[State, ...]:
+  def _starts(self, memory_BSM, positions: Positions) -> tuple[State, ...]:
     """Of the way forward the output at the last token of a segment counts, of the way back that at the first."""
     ways = jnp.split(memory_BSM, 2, -1) if self.two_ways else [memory_BSM]
-    columns = [_edge(where, where, last=way == 0)[0][..., None] for way in range(len(ways))]
+    columns = [_edge(positions, positions, last=way == 0)[0][..., None] for way in range(len(ways))]
     ends = [jnp.take_along_axis(way_BSH, column_BS1, 1) for way_BSH, column_BS1 in zip(ways, columns, strict=True)]
     starts = jnp.split(jnp.tanh(self.bridge(jnp.concatenate(ends, -1))), len(self.parts), -1)
     states: list[State] = [{} for _ in self.recurrent.forward]
@@ -109,14 +109,14 @@ class Before(Decoder):
   def heads(self) -> Heads:
     return self.asking
 
-  def __call__(self, x_BTM, where, source, *, carry=None, key=None, record=None):
+  def __call__(self, x_BTM, positions, source, *, carry=None, key=None, record=None):
     batch, length, _ = x_BTM.shape
-    where = Where(*(jnp.broadcast_to(jnp.asarray(a, jnp.int32), (batch, length)) for a in where))
+    positions = Positions(*(jnp.broadcast_to(jnp.asarray(a, jnp.int32), (batch, length)) for a in positions))
     layers = self.recurrent.start(batch, x_BTM.dtype) if carry is None else carry
-    marks, segment_B = marked(where.segment_BT, layers[0].segment_B)
+    marks, segment_B = marked(positions.segment_BT, layers[0].segment_B)
     keys = self.recurrent.keys(key)
     x_TBM = jnp.swapaxes(self.recurrent.drop(x_BTM, keys[0]), 0, 1)
-    begin, where_TB = jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), (source.begin(where), where))
+    begin, where_TB = jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), (source.begin(positions), positions))
     inner = None if keys[0] is None else jax.random.split(jax.random.fold_in(keys[0], 1), (length, len(layers)))
     entering = (self.recurrent.forward[0].enter(x_TBM), marks, begin, where_TB, inner)
     step = self._step(x_BTM.dtype, source if source.memory_BSM is None else self.cached(source), record is not None)
@@ -134,10 +134,10 @@ class Before(Decoder):
     def step(states, entering):
       z_B, marks, begin, (pos_B, segment_B), keys = entering
       asks_BM = entered(states[-1], marks, begin[-1])["h"].astype(dtype)
-      see = See(Where(pos_B[:, None], segment_B[:, None]), source.where, everything())
+      mask = Mask(Positions(pos_B[:, None], segment_B[:, None]), source.positions, everything())
       found = [] if recorded else None
       key = keys[0] if self.asking.drops and keys is not None else None  # of no layer: the first reads z
-      a_B1M, _ = self.asking(asks_BM[:, None], None, see, cache=source.cache, record=found, key=key)
+      a_B1M, _ = self.asking(asks_BM[:, None], None, mask, cache=source.cache, record=found, key=key)
       z_B = jax.tree.map(jnp.add, z_B, cells[0].enter(a_B1M[:, 0], first=asks_BM.shape[-1]))
       after, h_BM = [], asks_BM
       for layer, (cell, move) in enumerate(zip(cells, moves, strict=True)):
@@ -164,14 +164,14 @@ class RnnSeq2Seq(nnx.Module):
     self.decoder = Before(settings) if settings["reads"] == "before" else Decoder(settings)
     self.readout = Readout(settings["width"], vocabulary)
 
-  def encode(self, source_BSC, source_where: Where, *, key=None):
+  def encode(self, source_BSC, source_positions: Positions, *, key=None):
     """The memory (B, S, M): the outputs of the encoder."""
-    return self.encoder(self.source_embedding(source_BSC), source_where, key=key)[0]
+    return self.encoder(self.source_embedding(source_BSC), source_positions, key=key)[0]
 
-  def start(self, source_BSC, source_where: Where, length: int) -> tuple:
+  def start(self, source_BSC, source_positions: Positions, length: int) -> tuple:
     """A carry that holds the encoded source. A state takes no room, so `length` changes nothing."""
     del length
-    source = self.decoder.read(self.encode(source_BSC, source_where), source_where)
+    source = self.decoder.read(self.encode(source_BSC, source_positions), source_positions)
     layers = self.decoder.recurrent.start(source_BSC.shape[0], self.embedding.dtype)
     return layers, self.decoder.cached(source)
 
@@ -180,22 +180,24 @@ class RnnSeq2Seq(nnx.Module):
     key, source_key = (None, None) if key is None else jax.random.split(key)
     if carry is not None:
       layers, source = carry
-    elif inputs.source_BSC is None or inputs.source_where is None:
-      raise Refused("an encoder-decoder was called without a source; give Inputs(source_BSC=..., source_where=...)")
+    elif inputs.source_BSC is None or inputs.source_positions is None:
+      raise Refused("an encoder-decoder was called without a source; give Inputs(source_BSC=..., source_positions=...)")
     else:
-      memory_BSM = self.encode(inputs.source_BSC, inputs.source_where, key=source_key)
-      layers, source = None, self.decoder.read(memory_BSM, inputs.source_where)
+      memory_BSM = self.encode(inputs.source_BSC, inputs.source_positions, key=source_key)
+      layers, source = None, self.decoder.read(memory_BSM, inputs.source_positions)
     x_BTM = self.embedding(inputs.tokens_BTC)
-    y_BTM, layers = self.decoder(x_BTM, inputs.where, source, carry=layers, key=key, record=record)
+    y_BTM, layers = self.decoder(x_BTM, inputs.positions, source, carry=layers, key=key, record=record)
     return self.readout(y_BTM), None if carry is None else (layers, source)
 
 
-def _edge(source: Where, where: Where, *, last: bool):
+def _edge(source: Positions, positions: Positions, *, last: bool):
   """(column_BT, found_BT): the last, or first, column of the source that has the segment of a token.
 
   By sorting, so without an array of T times S.
   """
-  segment_BT = jnp.broadcast_to(jnp.asarray(where.segment_BT), (source.segment_BT.shape[0], where.segment_BT.shape[1]))
+  segment_BT = jnp.broadcast_to(
+    jnp.asarray(positions.segment_BT), (source.segment_BT.shape[0], positions.segment_BT.shape[1])
+  )
   order_BS = jnp.argsort(source.segment_BT, axis=1, stable=True)
   sorted_BS = jnp.take_along_axis(source.segment_BT, order_BS, 1)
   place_BT = jax.vmap(lambda a, v: jnp.searchsorted(a, v, side="right" if last else "left"))(sorted_BS, segment_BT)

@@ -5,7 +5,7 @@ from flax import nnx
 
 from model.errors import Refused
 from model.language import Embedding, Inputs, Readout
-from model.see import Where
+from model.mask import Positions
 from model.transformer import Decoder, Encoder
 from model.vocabulary import Vocabulary
 
@@ -24,25 +24,27 @@ class Seq2Seq(nnx.Module):
     self.decoder = Decoder(settings, cross=True)
     self.readout = Readout(settings["width"], vocabulary)
 
-  def encode(self, source_BSC, source_where: Where, *, key=None, record=None):
+  def encode(self, source_BSC, source_positions: Positions, *, key=None, record=None):
     """The memory (B, S, M) that the decoder looks at."""
     x_BSM, mark_BS = self.source_embedding(source_BSC), self.encoder.marks(source_BSC)
-    return self.encoder(x_BSM, source_where, mark_BT=mark_BS, key=key, record=record)[0]
+    return self.encoder(x_BSM, source_positions, mark_BT=mark_BS, key=key, record=record)[0]
 
-  def start(self, source_BSC, source_where: Where, length: int) -> tuple:
+  def start(self, source_BSC, source_positions: Positions, length: int) -> tuple:
     """A carry of `length` empty slots that holds the encoded source."""
-    memory_BSM = self.encode(source_BSC, source_where)
-    return self.decoder.start(source_BSC.shape[0], length, memory_BSM.dtype, memory_BSM, source_where)
+    memory_BSM = self.encode(source_BSC, source_positions)
+    return self.decoder.start(source_BSC.shape[0], length, memory_BSM.dtype, memory_BSM, source_positions)
 
   def __call__(self, inputs: Inputs, *, carry: tuple | None = None, key=None, record=None):
     """Logits (B, T, R, V) in float32 and the carry; with a carry the source is the one that `start` encoded."""
     key, source_key = (None, None) if key is None else jax.random.split(key)
-    memory_BSM, memory_where = None, inputs.source_where
+    memory_BSM, memory_positions = None, inputs.source_positions
     if carry is None:
-      if inputs.source_BSC is None or memory_where is None:
-        raise Refused("an encoder-decoder was called without a source; give Inputs(source_BSC=..., source_where=...)")
-      memory_BSM = self.encode(inputs.source_BSC, memory_where, key=source_key, record=record)
+      if inputs.source_BSC is None or memory_positions is None:
+        raise Refused(
+          "an encoder-decoder was called without a source; give Inputs(source_BSC=..., source_positions=...)"
+        )
+      memory_BSM = self.encode(inputs.source_BSC, memory_positions, key=source_key, record=record)
     x_BTM, mark_BT = self.embedding(inputs.tokens_BTC), self.decoder.marks(inputs.tokens_BTC)
-    memory = {"memory_BSM": memory_BSM, "memory_where": memory_where}
-    x_BTM, carry = self.decoder(x_BTM, inputs.where, mark_BT=mark_BT, **memory, carry=carry, key=key, record=record)
+    memory = {"memory_BSM": memory_BSM, "memory_positions": memory_positions}
+    x_BTM, carry = self.decoder(x_BTM, inputs.positions, mark_BT=mark_BT, **memory, carry=carry, key=key, record=record)
     return self.readout(x_BTM), carry

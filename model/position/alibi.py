@@ -24,8 +24,8 @@ class Alibi(Position):
       raise Refused(f"position.ahead={ahead} must be a finite number from 0 up; 1 makes left and right alike")
     self.heads, self.ahead = int(heads), float(ahead)
 
-  def after(self, q_where, k_where):
-    ahead_BTS = ahead(q_where, k_where)
+  def after(self, q_positions, k_positions):
+    ahead_BTS = ahead(q_positions, k_positions)
     cost_BTS = jnp.where(ahead_BTS > 0, self.ahead * ahead_BTS, -ahead_BTS).astype(jnp.float32)
     return -slopes(self.heads)[None, :, None, None] * cost_BTS[:, None]
 

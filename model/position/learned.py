@@ -21,8 +21,8 @@ class Learned(Position):
     self.length = int(length)
     self.table = param((self.length, width), "position")
 
-  def embed(self, x_BTM, where):
-    pos_BT = where.pos_BT
+  def embed(self, x_BTM, positions):
+    pos_BT = positions.pos_BT
     if not isinstance(pos_BT, Tracer):
       lowest, highest = int(np.min(pos_BT)), int(np.max(pos_BT))
       if lowest < 0 or highest >= self.length:

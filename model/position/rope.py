@@ -22,10 +22,10 @@ class Rope(Position):
       raise Refused(f"position.base={base} must exceed 1; the paper takes 10000")
     self.base = float(base)
 
-  def rotate(self, x_BTHD, where):
+  def rotate(self, x_BTHD, positions):
     half = x_BTHD.shape[-1] // 2
     pace_F = jnp.exp(-jnp.log(self.base) / half * jnp.arange(half, dtype=jnp.float32))
-    angle_BT1F = jnp.asarray(where.pos_BT, jnp.float32)[..., None, None] * pace_F
+    angle_BT1F = jnp.asarray(positions.pos_BT, jnp.float32)[..., None, None] * pace_F
     cos_BT1F, sin_BT1F = jnp.cos(angle_BT1F), jnp.sin(angle_BT1F)
     wide_BTHD = x_BTHD.astype(jnp.promote_types(x_BTHD.dtype, jnp.float32))
     a_BTHF, b_BTHF = wide_BTHD[..., :half], wide_BTHD[..., half:]

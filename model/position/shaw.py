@@ -27,21 +27,21 @@ class Shaw(Position):
   def another(self, make):
     return self if self.shared else make()
 
-  def inside(self, q_BTKGD, k_BSKD, q_where, k_where):
+  def inside(self, q_BTKGD, k_BSKD, q_positions, k_positions):
     # One product per distance, then each pair looks its own up: never an array of T by S by D.
     wide = jnp.promote_types(q_BTKGD.dtype, jnp.float32)
     term_BKGTR = jnp.einsum(
       "btkgd,rd->bkgtr", q_BTKGD, self.key[...].astype(q_BTKGD.dtype), preferred_element_type=wide
     )
-    index_BTS = self._index(q_where, k_where)
+    index_BTS = self._index(q_positions, k_positions)
     index_BKGTS = jnp.broadcast_to(index_BTS[:, None, None], (*term_BKGTR.shape[:4], index_BTS.shape[-1]))
     return jnp.take_along_axis(term_BKGTR, index_BKGTS, -1)
 
-  def values(self, w_BKGTS, q_where, k_where):
-    share_BTSR = jax.nn.one_hot(self._index(q_where, k_where), 2 * self.clip + 1, dtype=w_BKGTS.dtype)
+  def values(self, w_BKGTS, q_positions, k_positions):
+    share_BTSR = jax.nn.one_hot(self._index(q_positions, k_positions), 2 * self.clip + 1, dtype=w_BKGTS.dtype)
     share_BTSR = jnp.broadcast_to(share_BTSR, (w_BKGTS.shape[0], *share_BTSR.shape[1:]))
     w_BKGTR = jnp.einsum("bkgts,btsr->bkgtr", w_BKGTS, share_BTSR)
     return jnp.einsum("bkgtr,rd->btkgd", w_BKGTR, self.value[...].astype(w_BKGTS.dtype))
 
-  def _index(self, q_where, k_where):
-    return jnp.clip(ahead(q_where, k_where), -self.clip, self.clip) + self.clip
+  def _index(self, q_positions, k_positions):
+    return jnp.clip(ahead(q_positions, k_positions), -self.clip, self.clip) + self.clip

@@ -25,5 +25,5 @@ class Sinusoidal(Position):
       raise Refused(f"position.base={base} must exceed 1; the paper takes 10000")
     self.base = float(base)
 
-  def embed(self, x_BTM, where):
-    return x_BTM + waves(where.pos_BT, x_BTM.shape[-1], self.base).astype(x_BTM.dtype)
+  def embed(self, x_BTM, positions):
+    return x_BTM + waves(positions.pos_BT, x_BTM.shape[-1], self.base).astype(x_BTM.dtype)

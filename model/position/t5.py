@@ -39,8 +39,8 @@ class T5(Position):
     self.borders = borders(self.buckets // sides, self.reach)
     self.table = param((self.buckets, heads), "bias")  # zero: no preference at the start
 
-  def after(self, q_where, k_where):
-    return jnp.moveaxis(self.table[...][self.bucket(ahead(q_where, k_where))], -1, 1).astype(jnp.float32)
+  def after(self, q_positions, k_positions):
+    return jnp.moveaxis(self.table[...][self.bucket(ahead(q_positions, k_positions))], -1, 1).astype(jnp.float32)
 
   def bucket(self, ahead):
     """Bucket numbers of signed distances (key position - query position)."""

@@ -32,7 +32,7 @@ class Xl(Position):
   def another(self, make):
     return self if self.shared else make()
 
-  def inside(self, q_BTKGD, k_BSKD, q_where, k_where):
+  def inside(self, q_BTKGD, k_BSKD, q_positions, k_positions):
     _, _, K, G, D = q_BTKGD.shape
     dtype, wide = q_BTKGD.dtype, jnp.promote_types(q_BTKGD.dtype, jnp.float32)
     content_KGD, distance_KGD = (a[...].reshape(K, G, D).astype(dtype) for a in (self.content, self.distance))
@@ -40,7 +40,7 @@ class Xl(Position):
     r_RKGD = jnp.einsum("rm,mkgd->rkgd", self._sinusoids(), kernel_MKGD).astype(dtype)
     # One product per distance, then each pair looks its own up: never an array of T by S by D.
     term_BKGTR = jnp.einsum("btkgd,rkgd->bkgtr", q_BTKGD + distance_KGD, r_RKGD, preferred_element_type=wide)
-    index_BTS = jnp.clip(-ahead(q_where, k_where), -self.reach, self.reach) + self.reach
+    index_BTS = jnp.clip(-ahead(q_positions, k_positions), -self.reach, self.reach) + self.reach
     index_BKGTS = jnp.broadcast_to(index_BTS[:, None, None], (*term_BKGTR.shape[:4], index_BTS.shape[-1]))
     by_content_BKGS = jnp.einsum("kgd,bskd->bkgs", content_KGD, k_BSKD, preferred_element_type=wide)
     return by_content_BKGS[..., None, :] + jnp.take_along_axis(term_BKGTR, index_BKGTS, -1)

@@ -16,7 +16,7 @@ from jax.interpreters.partial_eval import dce_jaxpr
 
 from configs import check, effect, override
 from configs.errors import Refused
-from model import build, initial, see
+from model import build, initial, mask
 from model.position.alibi import Alibi
 from train.optim import hyper_of, optimizer, schedule
 from train.step import abstract_model
@@ -300,9 +300,9 @@ def test_what_alibi_takes_off_keys_ahead_no_causal_token_sees():
   config = config_of(BASES["gpt alibi"])
   assert effect.idle("model.position.ahead", check.flatten(config))
   assert not effect.idle("model.position.ahead", check.flatten(config_of({"model.position.kind": "alibi"})))
-  where = see.rows(6)
-  seen_BTS = see.See(where, where, see.causal()).tile()
-  cost = [Alibi(8, 2, 4, ahead=ahead).after(where, where) for ahead in (0.5, 3.0)]
+  positions = mask.rows(6)
+  seen_BTS = mask.Mask(positions, positions, mask.causal()).tile()
+  cost = [Alibi(8, 2, 4, ahead=ahead).after(positions, positions) for ahead in (0.5, 3.0)]
   assert bool((jnp.where(seen_BTS[:, None], cost[0] - cost[1], 0) == 0).all())
   assert bool((cost[0] != cost[1]).any())
 

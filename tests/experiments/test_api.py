@@ -16,13 +16,13 @@ from configs import override
 from experiments import api
 from experiments.cli import cli
 from experiments.pages.results import flat
-from experiments.probes import look
+from experiments.probes import recording
 from experiments.record import atomic
 from experiments.run.signals import Interrupted
 from experiments.worker import pack, trained
 from model.errors import Refused
 from model.language import Inputs
-from model.see import Where, rows
+from model.mask import Positions, rows
 from tests.experiments.process import ROOT
 from tests.train.tiny import TINY, tiny
 from train.generate import generator
@@ -125,7 +125,7 @@ def test_predictions_have_the_accuracy_that_the_run_reports(model, alone):
 def test_attention_is_what_the_model_computes(model):
   batch = model.examples(3, seed=1)
   attention = model.attention(batch.inputs)
-  _, layers = look.record(model.module, batch.inputs)
+  _, layers = recording.record(model.module, batch.inputs)
   assert list(attention) == ["encoder/0"]
   np.testing.assert_allclose(attention["encoder/0"], layers["encoder/0"].weights_BHTS, atol=1e-6)
   np.testing.assert_array_equal(attention.tokens, batch.inputs.tokens_BTC)
@@ -203,7 +203,7 @@ def test_an_encoder_decoder_answers_a_source_as_its_judge_would_hear_it():
   seq2seq, judged = fresh({"task.kind": "copy", "model.kind": "seq2seq", "task.length": 4, "task.symbols": 5})
   seq2seq.task.stop = 2
   source = [[0, 1, 2, 3], [3, 3, 1, 0]]
-  given = np.asarray(source)[..., None], Where(*(np.asarray(a) for a in rows(4)))
+  given = np.asarray(source)[..., None], Positions(*(np.asarray(a) for a in rows(4)))
   np.testing.assert_array_equal(seq2seq.generate(source, 6), judged(*given, 6))
   assert (seq2seq.generate(source, 40, temperature=5.0, stop=None)[:, -1] < 5).all()
   attention = seq2seq.attention([[5, 0, 1, 2], [5, 3]], source=source)
@@ -220,8 +220,8 @@ def test_a_model_without_weights_says_so(model, monkeypatch):
   rnn, _ = fresh({"task.kind": "duplicate", "model.kind": "rnn"})
   with pytest.raises(Refused, match=r"model\.kind=rnn has no attention to show"):
     rnn.attention([[1, 2]])
-  layer = look._layer
-  monkeypatch.setattr(look, "_layer", lambda entry: layer(entry | {"weights_BKGTS": None}))
+  layer = recording._layer
+  monkeypatch.setattr(recording, "_layer", lambda entry: layer(entry | {"weights_BKGTS": None}))
   with pytest.raises(
     Refused, match=r"encoder/0 has no attention weights to look at; use a mechanism that has, such as"
   ):

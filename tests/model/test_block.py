@@ -13,12 +13,12 @@ from model import build
 from model.block import Block, LayerNorm
 from model.dropout import Dropout
 from model.errors import Refused
-from model.see import See, everything, rows
+from model.mask import Mask, everything, rows
 from tests.model import tiny
 
 WIDTH, LENGTH = 16, 5
 X = jnp.asarray(np.random.default_rng(0).normal(size=(2, LENGTH, WIDTH)) * 2 + 1, jnp.float32)
-SEE = See(rows(LENGTH), rows(LENGTH), everything())
+SEE = Mask(rows(LENGTH), rows(LENGTH), everything())
 WIRINGS = list(itertools.product(("pre", "post", "none"), (True, False)))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from model.see import See, causal, everything, rows
+from model.mask import Mask, causal, everything, rows
 from tests.model.test_heads import M, heads, inputs, run
 
 
@@ -40,7 +40,7 @@ def test_the_exercise_of_a_torch_module_on_two_sentences_of_five_words():
   torch, theirs, ours = torch_mha(64, 8, bias=True)
   x = torch.rand(2, 5, 64)
   output, weights = theirs(x, x, x)
-  y_BTM, _, record = run(ours, x.numpy(), x.numpy(), See(rows(5), rows(5), everything()))
+  y_BTM, _, record = run(ours, x.numpy(), x.numpy(), Mask(rows(5), rows(5), everything()))
   assert y_BTM.shape == tuple(output.shape) == (2, 5, 64)
   np.testing.assert_allclose(y_BTM, output.detach(), rtol=1e-5, atol=1e-5)
   np.testing.assert_allclose(record["weights_BKGTS"].mean((1, 2)), weights.detach(), rtol=1e-5, atol=1e-6)
@@ -59,7 +59,7 @@ def test_parity_with_torch_multihead_attention(bias):
   @functools.partial(jax.jit)
   @functools.partial(jax.value_and_grad, argnums=(0, 1, 2), has_aux=True)
   def loss(params, x_BTM, memory_BSM):
-    y_BTM, _ = nnx.merge(graphdef, params, rest)(x_BTM, memory_BSM, See(rows(5), rows(5), causal()))
+    y_BTM, _ = nnx.merge(graphdef, params, rest)(x_BTM, memory_BSM, Mask(rows(5), rows(5), causal()))
     return (y_BTM * target.detach().numpy()).sum(), y_BTM
 
   (_, y_BTM), (by_params, by_x, by_memory) = loss(params, x.detach().numpy(), memory.detach().numpy())
@@ -86,7 +86,7 @@ def test_parity_with_flax_multi_head_attention(kv_heads):
   mask = np.tri(5, dtype=bool)[None, None]
 
   def ours_of(x_BTM):
-    return ours(x_BTM, x_BTM, See(rows(5), rows(5), causal()))[0]
+    return ours(x_BTM, x_BTM, Mask(rows(5), rows(5), causal()))[0]
 
   def both(x_BTM):
     return [

@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies
 from model import build, initial
 from model.errors import Refused
 from model.language import Inputs, check_tokens
-from model.see import Where, rows
+from model.mask import Positions, rows
 from model.vocabulary import Vocabulary
 from tests.model import tiny
 
@@ -45,10 +45,10 @@ def test_packed_is_alone(kind, position):
 @settings(max_examples=8)
 @given(kind=strategies.sampled_from(KINDS), order=strategies.permutations(range(TOTAL)))
 def test_columns_may_stand_in_any_order(kind, order):
-  """Rules and positions speak of Where, not of columns: shuffling a packed row shuffles its logits."""
+  """Rules and positions speak of positions, not of columns: shuffling a packed row shuffles its logits."""
   packed = tiny.inputs(kind, LENGTHS, SOURCES, TOTAL, TOTAL)
   shuffled = tiny.part(packed, np.array(order), np.array(order)[::-1])
-  real = packed.where.segment_BT[0][np.array(order)] > 0
+  real = packed.positions.segment_BT[0][np.array(order)] > 0
   run = logits_of(kind)
   np.testing.assert_allclose(run(shuffled)[:, real], run(packed)[:, np.array(order)][:, real], atol=1e-5)
 
@@ -79,11 +79,11 @@ def test_who_depends_on_whom(kind):
     memory = {}
     if kind == "seq2seq":
       memory = {
-        "memory_BSM": module.encode(inputs.source_BSC, inputs.source_where),
-        "memory_where": inputs.source_where,
+        "memory_BSM": module.encode(inputs.source_BSC, inputs.source_positions),
+        "memory_positions": inputs.source_positions,
       }
     stack = module.encoder if kind == "bert" else module.decoder
-    return module.readout(stack(x_BTM, inputs.where, **memory)[0])[0]
+    return module.readout(stack(x_BTM, inputs.positions, **memory)[0])[0]
 
   jacobian = np.abs(jax.jit(jax.jacobian(logits))(module.embedding(inputs.tokens_BTC))[:, :, :, 0]).max((1, 2, 4))
   seen = np.ones((6, 6), bool) if kind == "bert" else np.tri(6, dtype=bool)
@@ -95,12 +95,14 @@ def test_cross_attention_stays_in_its_segment():
   packed = tiny.inputs("seq2seq", (3, 2), (2, 4))
 
   def logits(x_BSM):
-    memory_BSM = module.encoder(x_BSM, packed.source_where)[0]
+    memory_BSM = module.encoder(x_BSM, packed.source_positions)[0]
     x_BTM = module.embedding(packed.tokens_BTC)
-    return module.decoder(x_BTM, packed.where, memory_BSM=memory_BSM, memory_where=packed.source_where)[0][0]
+    return module.decoder(x_BTM, packed.positions, memory_BSM=memory_BSM, memory_positions=packed.source_positions)[0][
+      0
+    ]
 
   jacobian = np.abs(jax.jit(jax.jacobian(logits))(module.source_embedding(packed.source_BSC))[:, :, 0]).max((1, 3))
-  np.testing.assert_array_equal(jacobian > 0, packed.source_where.segment_BT == packed.where.segment_BT.T)
+  np.testing.assert_array_equal(jacobian > 0, packed.source_positions.segment_BT == packed.positions.segment_BT.T)
 
 
 def test_fields_add_up_and_readouts_stand_apart():
@@ -161,7 +163,7 @@ def test_bfloat16_keeps_parameters_and_gradients_wide(kind, attention):
     assert leaf.dtype == jnp.float32
     assert jnp.isfinite(leaf).all()
   wide = jax.jit(lambda: full(inputs)[0])()
-  real = inputs.where.segment_BT[0] > 0
+  real = inputs.positions.segment_BT[0] > 0
   assert jnp.abs(logits - wide)[:, real].mean() < 0.05 * jnp.abs(wide)[:, real].mean() + 0.02
 
 
@@ -207,5 +209,5 @@ def test_learned_positions_never_clamp():
   with pytest.raises(Refused, match="position 3"):
     module(tiny.inputs("gpt", (4,), ()))
   inputs = tiny.inputs("gpt", (3,), ())
-  moved = inputs._replace(where=Where(inputs.where.pos_BT + 1, inputs.where.segment_BT))
+  moved = inputs._replace(positions=Positions(inputs.positions.pos_BT + 1, inputs.positions.segment_BT))
   assert jnp.isnan(jax.jit(lambda inputs: module(inputs)[0])(moved)).any()

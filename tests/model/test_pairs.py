@@ -10,7 +10,7 @@ from flax import nnx
 
 from model import build
 from model.errors import Refused
-from model.see import rows
+from model.mask import rows
 from model.vocabulary import Vocabulary
 from tests.model import tiny
 

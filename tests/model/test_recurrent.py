@@ -12,8 +12,8 @@ from model import build, initial
 from model.decode import greedy
 from model.errors import Refused
 from model.language import Inputs
+from model.mask import Mask, Positions, everything, rows
 from model.recurrent import Reading, Recurrent
-from model.see import See, Where, everything, rows
 from model.vocabulary import Vocabulary
 from tests.model import oracle_recurrent as oracle
 from tests.model import tiny
@@ -96,11 +96,11 @@ def test_packed_is_alone(arm):
 @pytest.mark.parametrize("arm", ARMS)
 def test_what_stands_in_padding_does_not_matter(arm):
   one, two = (inputs(arm, seed=seed) for seed in (1, 2))
-  mixed = two._replace(tokens_BTC=np.where(one.where.segment_BT[..., None] > 0, one.tokens_BTC, two.tokens_BTC))
+  mixed = two._replace(tokens_BTC=np.where(one.positions.segment_BT[..., None] > 0, one.tokens_BTC, two.tokens_BTC))
   if arm in PAIR:
-    real = one.source_where.segment_BT[..., None] > 0
+    real = one.source_positions.segment_BT[..., None] > 0
     mixed = mixed._replace(source_BSC=np.where(real, one.source_BSC, two.source_BSC))
-  real = one.where.segment_BT > 0
+  real = one.positions.segment_BT > 0
   np.testing.assert_array_equal(logits_of(arm)(one)[real], logits_of(arm)(mixed)[real])
 
 
@@ -108,7 +108,7 @@ def test_what_stands_in_padding_does_not_matter(arm):
 def test_who_depends_on_whom(arm):
   """Changing one token changes the logits of its segment only, and only of later tokens where nobody looks ahead."""
   packed = inputs(arm)
-  logits, same = logits_of(arm)(packed), packed.where.segment_BT[0][:, None] == packed.where.segment_BT[0]
+  logits, same = logits_of(arm)(packed), packed.positions.segment_BT[0][:, None] == packed.positions.segment_BT[0]
   seen = same if ARMS[arm].get("direction", "forward") != "forward" and arm in RNN else same & np.tri(TOTAL, dtype=bool)
   for t in (0, 2, 4, 7, 8):
     changed = packed._replace(tokens_BTC=packed.tokens_BTC.copy())
@@ -125,7 +125,7 @@ def test_a_target_depends_on_its_own_source_alone(arm):
     changed = packed._replace(source_BSC=packed.source_BSC.copy())
     changed.source_BSC[0, s] = (changed.source_BSC[0, s] + 1) % tiny.SOURCES
     moved = jnp.abs(logits_of(arm)(changed) - logits)[0].max((-1, -2)) > 1e-7
-    np.testing.assert_array_equal(moved, packed.where.segment_BT[0] == packed.source_where.segment_BT[0, s])
+    np.testing.assert_array_equal(moved, packed.positions.segment_BT[0] == packed.source_positions.segment_BT[0, s])
 
 
 @pytest.mark.parametrize("direction", ["apart", "both"])
@@ -145,7 +145,7 @@ def test_two_ways_meet_at_the_top_or_in_every_layer(direction):
 def started(module, row, length):
   if row.source_BSC is None:
     return module.start(1, length)
-  return module.start(row.source_BSC, row.source_where, length)
+  return module.start(row.source_BSC, row.source_positions, length)
 
 
 @pytest.mark.parametrize("arm", ["scan_after", "pair_gru_before"])
@@ -155,7 +155,7 @@ def test_token_by_token_equals_the_whole(arm):
   carry, parts = jax.jit(lambda: started(module, packed, TOTAL))(), []
   assert {leaf.shape[0] for leaf in jax.tree.leaves(carry)} == {1}
   for t in range(TOTAL - 2):
-    logits, carry = step(Inputs(packed.tokens_BTC[:, t : t + 1], packed.where.at(slice(t, t + 1))), carry)
+    logits, carry = step(Inputs(packed.tokens_BTC[:, t : t + 1], packed.positions.at(slice(t, t + 1))), carry)
     parts.append(logits)
   np.testing.assert_allclose(np.concatenate(parts, 1), logits_of(arm)(packed)[:, : TOTAL - 2], atol=1e-5)
 
@@ -166,9 +166,9 @@ def test_decoding_is_computing_everything_again(arm):
   draw, lengths, start = np.random.default_rng(0), (5, 2, 4), 1 if arm in PAIR else None
   tokens = draw.integers(0, tiny.SOURCES, (3, 5, 1)).astype(np.int32)
   segment = (np.arange(5) < np.array(lengths)[:, None]).astype(np.int32)
-  where = Where(np.arange(5, dtype=np.int32) * segment, segment)
+  positions = Positions(np.arange(5, dtype=np.int32) * segment, segment)
   module = made(arm)
-  found = jax.jit(lambda t, w: greedy(module, t, w, start=start, stop=NEVER, length=STEPS))(tokens, where)
+  found = jax.jit(lambda t, w: greedy(module, t, w, start=start, stop=NEVER, length=STEPS))(tokens, positions)
   for row, length in enumerate(lengths):
     own = tokens[row, :length, 0]
     chain = list(own) if start is None else [start]
@@ -253,11 +253,11 @@ def test_scores_of_the_papers(score):
   settings = {"width": WIDTH, "heads": 1, "projections": projections, "attention": attention}
   reading = tiny.realize(lambda: Reading(build.complete(settings), cross=True))
   h_BTM, memory_BSM = (np.random.default_rng(n).normal(size=(1, n, WIDTH)).astype(np.float32) for n in (4, 3))
-  see = See(rows(4), rows(3), everything())
+  mask = Mask(rows(4), rows(3), everything())
 
   @jax.jit
   def answers(h_BTM, memory_BSM):
-    reading(h_BTM, memory_BSM, see, record=(record := []), name="here")
+    reading(h_BTM, memory_BSM, mask, record=(record := []), name="here")
     return record[0]["out_BTKGD"][0, :, 0, 0]
 
   found_TM, heads = answers(h_BTM, memory_BSM), reading.heads
@@ -277,8 +277,8 @@ def test_two_ways_hand_over_both_ends():
   """A decoder starts from the way forward at the last token of a segment, and from the way back at its first."""
   packed, numbers, decoder = inputs("pair_lstm"), weights("pair_lstm"), made("pair_lstm").decoder
   memory_BSM = np.random.default_rng(0).normal(size=(1, TOTAL, WIDTH)).astype(np.float32)
-  target = Where(packed.where.pos_BT, np.array([[3, 2, 9, 1, 1, 0, 2, 2, 2, 2, 2, 2]]))  # 9: no such source
-  begin = jax.jit(lambda m: decoder.read(m, packed.source_where).begin(target))(memory_BSM)
+  target = Positions(packed.positions.pos_BT, np.array([[3, 2, 9, 1, 1, 0, 2, 2, 2, 2, 2, 2]]))  # 9: no such source
+  begin = jax.jit(lambda m: decoder.read(m, packed.source_positions).begin(target))(memory_BSM)
   ends = {1: (0, 3), 2: (4, 4), 3: (5, 7)}
   for t, segment in enumerate(target.segment_BT[0]):
     expected = np.zeros(4 * WIDTH)
@@ -298,7 +298,7 @@ def test_records(arm):
   assert names == ["decoder/cross" if arm in PAIR else "decoder/self"]
   assert weights_BKGTS.shape == (1, heads.kv_heads, 1, TOTAL, TOTAL)
   assert out_BTKGD.shape == (1, TOTAL, heads.kv_heads, 1, heads.value_dim)
-  real = packed.where.segment_BT[0] > 0
+  real = packed.positions.segment_BT[0] > 0
   np.testing.assert_allclose(weights_BKGTS.sum(-1)[..., real], 1.0, atol=1e-5)
 
 
@@ -316,7 +316,7 @@ def test_bfloat16_stays_near():
   low, packed = made(arm, dtype="bfloat16"), inputs(arm)
   logits, full = jax.jit(lambda: low(packed)[0])(), logits_of(arm)(packed)
   assert logits.dtype == jnp.float32
-  real = packed.where.segment_BT > 0
+  real = packed.positions.segment_BT > 0
   logits, full = logits[real][..., :NEVER], full[real][..., :NEVER]
   assert jnp.abs(logits - full).mean() < 0.05 * jnp.abs(full).mean()
 
@@ -327,7 +327,7 @@ def test_dropout_depends_on_its_key():
   packed = inputs("pair_lstm")
   run = jax.jit(lambda dials, key: nnx.merge(graphdef, params, dials)(packed, key=key)[0])
   one, other = (run(nnx.as_pure(dials), jax.random.key(seed)) for seed in (0, 1))
-  assert (jnp.abs(one - other)[packed.where.segment_BT > 0].max((1, 2)) > 1e-3).all()
+  assert (jnp.abs(one - other)[packed.positions.segment_BT > 0].max((1, 2)) > 1e-3).all()
   off = initial.settings(module, {name: 0.0 for name in initial.dials(module) if name.endswith("rate")})
   np.testing.assert_allclose(run(off, jax.random.key(0)), jax.jit(lambda: module(packed)[0])(), atol=1e-5)
 
@@ -375,7 +375,7 @@ def test_attention_after_the_cells_knows_symbols():
     np.testing.assert_allclose(run(tiny.pad(alone, TOTAL))[:, :n], logits[:, t : t + n], atol=1e-5)
     t += n
   weights_TS = np.asarray(jax.jit(lambda: _recorded(module, packed))())[0, 0, 0]
-  causal = np.tri(TOTAL, dtype=bool) & (packed.where.segment_BT == packed.where.segment_BT.T)
+  causal = np.tri(TOTAL, dtype=bool) & (packed.positions.segment_BT == packed.positions.segment_BT.T)
   chosen = packed.tokens_BTC[0, :, 0] == 3
   seen = causal & (np.eye(TOTAL, dtype=bool) | chosen | chosen[:, None])
   np.testing.assert_array_equal(weights_TS[:10] > 0, seen[:10])

@@ -10,7 +10,7 @@ from model import build, decode, sampling
 from model.errors import Refused
 from model.initial import realize
 from model.language import Inputs
-from model.see import Where, rows
+from model.mask import Positions, rows
 from model.vocabulary import Vocabulary
 
 GPT = {"kind": "gpt", "width": 8, "heads": 2, "depth": 1, "position": {"kind": "rope"}, "feedforward": {"kind": "none"}}
@@ -25,12 +25,12 @@ def drawn(settings=GPT, vocabulary=ONE_FIELD):
   return realize(lambda: build.model(settings, vocabulary), init={"gain": 3.0})
 
 
-def sampled(model, tokens_BTC, where, *, key=None, **options):
+def sampled(model, tokens_BTC, positions, *, key=None, **options):
   """`sampling.generate`, compiled as one program."""
   graph, state = nnx.split(model)
 
   def run(state, tokens_BTC, key):
-    return sampling.generate(nnx.merge(graph, state), tokens_BTC, where, key=key, **options)
+    return sampling.generate(nnx.merge(graph, state), tokens_BTC, positions, key=key, **options)
 
   return np.asarray(jax.jit(run)(state, tokens_BTC, key))
 
@@ -42,10 +42,10 @@ def prompt(B=1, T=3):
 def logits_after(model, tokens_BT):
   """The last logits (V,) of each row, without any carry."""
   graph, state = nnx.split(model)
-  where = rows(tokens_BT.shape[1])
+  positions = rows(tokens_BT.shape[1])
 
   def run(state, tokens_BT):
-    return nnx.merge(graph, state)(Inputs(tokens_BT[..., None], where))[0][:, -1, 0]
+    return nnx.merge(graph, state)(Inputs(tokens_BT[..., None], positions))[0][:, -1, 0]
 
   return jax.jit(run)(state, jnp.asarray(tokens_BT))
 
@@ -123,8 +123,8 @@ def test_padded_prompts_go_on_from_their_own_end():
   model = drawn()
   long, short = prompt(B=1, T=5), prompt(B=1, T=5)[:, :2]
   padded = jnp.concatenate([long, jnp.pad(short, [(0, 0), (0, 3), (0, 0)])])
-  where = Where(np.tile(np.arange(5), (2, 1)), np.asarray([[1] * 5, [1, 1, 0, 0, 0]]))
-  found_BT = sampled(model, padded, where, length=4)
+  positions = Positions(np.tile(np.arange(5), (2, 1)), np.asarray([[1] * 5, [1, 1, 0, 0, 0]]))
+  found_BT = sampled(model, padded, positions, length=4)
   np.testing.assert_array_equal(found_BT[1:], sampled(model, short, rows(2), length=4))
 
 

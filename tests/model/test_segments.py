@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from model import build, decode
 from model.errors import Refused
 from model.language import Inputs
-from model.see import Where, rows
+from model.mask import Positions, rows
 from tests.model import tiny
 
 T = 10
@@ -101,7 +101,7 @@ def test_recorded_weights_obey_the_rule(arm):
   inputs = packed(arm)
   weights = solve(arm)(inputs, True)[1]
   segment, memory = ({**OPTIONS, **options}[name] for name in ("segment", "memory"))
-  pos, document = (a[0].tolist() for a in inputs.where)
+  pos, document = (a[0].tolist() for a in inputs.positions)
   chosen = [p == 1 or int(w) in BANDED["symbols"] for p, w in zip(pos, inputs.tokens_BTC[0, :, 0], strict=True)]
 
   def seen(t, s):
@@ -133,13 +133,13 @@ def test_stretch_by_stretch_equals_the_whole_row_under_the_rule(kind, options):
   """Numbers and gradients; positions that the compiler knows let a row be cut."""
   graphdef, params, rest = nnx.split(made(kind, **options), nnx.Param, ...)
 
-  def loss(params, where):
-    logits, _ = nnx.merge(graphdef, params, rest)(Inputs(row().tokens_BTC, where))
+  def loss(params, positions):
+    logits, _ = nnx.merge(graphdef, params, rest)(Inputs(row().tokens_BTC, positions))
     return jnp.sin(logits).sum(), logits
 
   value = jax.value_and_grad(loss, has_aux=True)
   (_, cut), by_cut = jax.jit(lambda params: value(params, rows(T)))(params)
-  (_, whole), by_whole = jax.jit(value)(params, Where(*(np.repeat(a, 2, 0) for a in rows(T))))
+  (_, whole), by_whole = jax.jit(value)(params, Positions(*(np.repeat(a, 2, 0) for a in rows(T))))
   np.testing.assert_allclose(cut, whole, atol=2e-5)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3, rtol=1e-3), by_cut, by_whole)
 
@@ -157,11 +157,11 @@ def test_stretch_by_stretch_is_a_loop():
 def test_memory_is_read_but_carries_no_gradient(known):
   module = made(depth=1)
 
-  def logits(x_BTM, where):
-    return module.decoder(x_BTM, where)[0][0] @ np.arange(16.0)  # a plain sum is what the last norm takes away
+  def logits(x_BTM, positions):
+    return module.decoder(x_BTM, positions)[0][0] @ np.arange(16.0)  # a plain sum is what the last norm takes away
 
-  def run(x_BTM, where):
-    return logits(x_BTM, rows(T) if known else where)
+  def run(x_BTM, positions):
+    return logits(x_BTM, rows(T) if known else positions)
 
   x_BTM = jnp.asarray(np.random.default_rng(1).normal(size=(1, T, 16)), jnp.float32)
   moved_TS = np.abs(jax.jit(jax.jacobian(run))(x_BTM, rows(T))[:, 0]).max(-1) > 1e-5
@@ -180,11 +180,11 @@ def carried(arm):
   return module, jax.jit(lambda inputs, carry: module(inputs, carry=carry))
 
 
-def padded(tokens_NC, where, columns):
+def padded(tokens_NC, positions, columns):
   """Tokens and where they stand, put at these columns of an empty row."""
   row = np.zeros((3, T), np.int32)
-  row[:, columns] = tokens_NC[:, 0], where.pos_BT[0], where.segment_BT[0]
-  return Inputs(row[0][None, :, None], Where(row[1][None], row[2][None]))
+  row[:, columns] = tokens_NC[:, 0], positions.pos_BT[0], positions.segment_BT[0]
+  return Inputs(row[0][None, :, None], Positions(row[1][None], row[2][None]))
 
 
 @pytest.mark.parametrize("arm", ["gpt", "gpt_banded", "gpt_no_memory"])
@@ -197,7 +197,7 @@ def test_rows_that_go_on_equal_one_row(arm, draw, seed):
   whole = solve(arm)(Inputs(tokens_NC[None], rows(T)), False)[0]
   cuts = sorted(draw.sample(range(1, T), 2))
   carry = module.remember(1)
-  other = np.full((2, 1), 5, np.int32), Where(np.arange(2)[None], np.full((1, 2), 2))
+  other = np.full((2, 1), 5, np.int32), Positions(np.arange(2)[None], np.full((1, 2), 2))
   _, carry = step(padded(*other, [3, 8]), carry)  # an earlier document, which must not be seen
   for start, stop in zip((0, *cuts), (*cuts, T), strict=True):
     columns = sorted(draw.sample(range(T), stop - start))
@@ -224,7 +224,7 @@ def test_decoding_obeys_the_rule():
   seen[:, :5] = prompt
   for step in range(6):
     segment = (np.arange(11) < 5 + step).astype(np.int32)[None]
-    best = np.asarray(run(Inputs(seen, Where(rows(11).pos_BT, segment)))[:, 4 + step, 0].argmax(-1))
+    best = np.asarray(run(Inputs(seen, Positions(rows(11).pos_BT, segment)))[:, 4 + step, 0].argmax(-1))
     done = (np.asarray(tokens)[:, :step] == 0).any(1)
     np.testing.assert_array_equal(np.where(done, 0, best), tokens[:, step])
     seen[:, 5 + step, 0] = tokens[:, step]
@@ -234,16 +234,16 @@ def test_decoding_obeys_the_rule():
 def test_a_prompt_may_stand_anywhere(arm):
   """Packed behind another one, with padding left, right and between, it goes on as it does alone."""
   module = made(**ARMS[arm][1])
-  run = jax.jit(lambda tokens, where: decode.greedy(module, tokens, where, stop=tiny.SYMBOLS - 1, length=5))
+  run = jax.jit(lambda tokens, positions: decode.greedy(module, tokens, positions, stop=tiny.SYMBOLS - 1, length=5))
   tokens_NC = np.random.default_rng(7).integers(0, tiny.SYMBOLS, (6, 1)).astype(np.int32)
   found = []
   for columns in (range(6), (1, 2, 5, 6, 8, 9), (0, 1, 2, 3, 7, 8)):
     there = padded(tokens_NC, rows(6), list(columns))
-    found.append(run(there.tokens_BTC, there.where))
+    found.append(run(there.tokens_BTC, there.positions))
   packed = padded(tokens_NC, rows(6), [3, 4, 5, 6, 8, 9])
-  packed.where.segment_BT[0, 3:] *= 2
-  packed.where.segment_BT[0, :3], packed.where.pos_BT[0, :3], packed.tokens_BTC[0, :3] = 1, np.arange(3), 3
-  found.append(run(packed.tokens_BTC, packed.where))
+  packed.positions.segment_BT[0, 3:] *= 2
+  packed.positions.segment_BT[0, :3], packed.positions.pos_BT[0, :3], packed.tokens_BTC[0, :3] = 1, np.arange(3), 3
+  found.append(run(packed.tokens_BTC, packed.positions))
   for other in found[1:]:
     np.testing.assert_array_equal(other, found[0])
 

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from model import build
-from model.see import See, causal, rows
+from model.mask import Mask, causal, rows
 from model.transformer import Decoder, Encoder
 from tests.model import tiny
 
@@ -99,10 +99,10 @@ def test_a_shared_scheme_is_one_whose_layers_have_equal_numbers(kind, cut):
 
 @pytest.mark.parametrize("kind", LAYERED)
 def test_a_layer_looks_by_its_own_scheme(kind):
-  module, see = stack(Decoder, position={"kind": kind, **LAYERED[kind][0]}), See(rows(LENGTH), rows(LENGTH), causal())
+  module, mask = stack(Decoder, position={"kind": kind, **LAYERED[kind][0]}), Mask(rows(LENGTH), rows(LENGTH), causal())
   y = X
   for layer, scheme in zip(module.layers, (module.position, *module.positions), strict=True):
-    y, _ = layer(y, see, position=scheme)
+    y, _ = layer(y, mask, scheme=scheme)
   np.testing.assert_allclose(module(X, rows(LENGTH))[0], module.norm(y), atol=1e-5)
 
 
@@ -114,7 +114,7 @@ def test_last_norm_only_with_pre():
 
 def test_records_name_their_place():
   record = []
-  memory = {"memory_BSM": X[:, :3], "memory_where": rows(3)}
+  memory = {"memory_BSM": X[:, :3], "memory_positions": rows(3)}
   decoder = tiny.realize(lambda: Decoder(build.complete({"width": WIDTH, "depth": 2}), cross=True))
   decoder(X, rows(LENGTH), **memory, record=record)
   assert [entry["name"] for entry in record] == [

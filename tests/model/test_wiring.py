@@ -7,13 +7,13 @@ from flax import nnx
 
 from model import build
 from model.errors import Refused
+from model.mask import Mask, everything, rows
 from model.order import Wiring
-from model.see import See, everything, rows
 from model.transformer import Encoder
 from tests.model import tiny
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(1, 5, 16)), jnp.float32)
-WHOLE = See(rows(5), rows(5), everything())
+WHOLE = Mask(rows(5), rows(5), everything())
 
 
 def stack(order, norm="pre", depth=2, **options):

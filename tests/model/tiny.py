@@ -8,7 +8,7 @@ from flax import nnx
 
 from model import build, initial
 from model.language import Inputs
-from model.see import Where
+from model.mask import Positions
 from model.vocabulary import Vocabulary
 
 SYMBOLS, SOURCES = 11, 7
@@ -47,18 +47,18 @@ def model(kind, seed=0, dtype="float32", **options):
   return realize(lambda: build.model(settings, vocabulary(kind), dtype), seed)
 
 
-def where(*lengths, total=None):
+def positions(*lengths, total=None):
   """One row of segments 1, 2, ... whose positions start again, then padding up to `total`."""
   pos = [i for n in lengths for i in range(n)]
   segment = [s for s, n in enumerate(lengths, 1) for _ in range(n)]
   padding = [0] * ((total or len(pos)) - len(pos))
-  return Where(np.array([pos + padding], np.int32), np.array([segment + padding], np.int32))
+  return Positions(np.array([pos + padding], np.int32), np.array([segment + padding], np.int32))
 
 
 def inputs(kind, lengths, sources, total=None, total_source=None, seed=0):
   """One packed row of random symbols; `lengths` and `sources` are the segments of both sides."""
   draw = np.random.default_rng(seed)
-  here, there = where(*lengths, total=total), where(*sources, total=total_source)
+  here, there = positions(*lengths, total=total), positions(*sources, total=total_source)
   tokens = draw.integers(0, SYMBOLS, (1, here.pos_BT.shape[1], 1)).astype(np.int32)
   source = draw.integers(0, SOURCES, (1, there.pos_BT.shape[1], 1)).astype(np.int32)
   return Inputs(tokens, here, source, there) if kind == "seq2seq" else Inputs(tokens, here)
@@ -67,8 +67,8 @@ def inputs(kind, lengths, sources, total=None, total_source=None, seed=0):
 def part(packed, t, s):
   """The columns `t` (and `s` of the source) as a row of their own."""
   if packed.source_BSC is None:
-    return Inputs(packed.tokens_BTC[:, t], packed.where.at(t))
-  return Inputs(packed.tokens_BTC[:, t], packed.where.at(t), packed.source_BSC[:, s], packed.source_where.at(s))
+    return Inputs(packed.tokens_BTC[:, t], packed.positions.at(t))
+  return Inputs(packed.tokens_BTC[:, t], packed.positions.at(t), packed.source_BSC[:, s], packed.source_positions.at(s))
 
 
 def pad(row, total):
@@ -77,6 +77,6 @@ def pad(row, total):
   def longer(a):
     return np.pad(a, [(0, 0), (0, total - a.shape[1])] + [(0, 0)] * (a.ndim - 2))
 
-  padded = [None if side is None else longer(side) if not isinstance(side, Where) else Where(*map(longer, side))
+  padded = [None if side is None else longer(side) if not isinstance(side, Positions) else Positions(*map(longer, side))
             for side in row]  # fmt: skip
   return Inputs(*padded)

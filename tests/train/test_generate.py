@@ -9,7 +9,7 @@ from experiments.run.cohorts import Pack
 from experiments.worker import pack
 from model import build
 from model.errors import Refused
-from model.see import rows
+from model.mask import rows
 from model.vocabulary import Vocabulary
 from tests.train.corpora.present import HAS_CMUDICT
 from train.generate import generator, rehearse

@@ -17,7 +17,7 @@ from experiments.cli.commands import new
 from experiments.worker import examine
 from model import build
 from model.errors import Refused
-from model.see import Where, rows
+from model.mask import Positions, rows
 from model.vocabulary import Vocabulary
 from tests.train.corpora.present import HAS_CMUDICT
 from train import metrics, sanity
@@ -294,5 +294,5 @@ def test_a_mean_over_nothing_is_refused():
 
 
 def test_where_may_be_one_row_for_all():
-  for where in (rows(5), Where(np.tile(np.arange(5, dtype=np.int32), (SIZE, 1)), np.ones((SIZE, 5), np.int32))):
-    check(batch()._replace(inputs=batch().inputs._replace(where=where)))
+  for positions in (rows(5), Positions(np.tile(np.arange(5, dtype=np.int32), (SIZE, 1)), np.ones((SIZE, 5), np.int32))):
+    check(batch()._replace(inputs=batch().inputs._replace(positions=positions)))

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from model import see
+from model import mask
 from model.language import Inputs
 from model.vocabulary import Vocabulary
 from train.tasks.task import Batch, Task, flag, whole
@@ -35,9 +35,9 @@ class Copy(Task):
     source_BS = jax.random.randint(key, (size, self.length), 0, self.symbols)
     targets_BT = source_BS[:, ::-1] if self.reverse else source_BS
     tokens_BT = jnp.pad(targets_BT[:, :-1], ((0, 0), (1, 0)), constant_values=self.symbols)
-    where = see.rows(self.length)
+    positions = mask.rows(self.length)
     targets_BTR = targets_BT[..., None]
     half_T = (jnp.arange(self.length) >= (self.length + 1) // 2).astype(jnp.int32)
     slice_BTR = jnp.broadcast_to(half_T[None, :, None], targets_BTR.shape)
-    inputs = Inputs(tokens_BT[..., None], where, source_BS[..., None], where)
+    inputs = Inputs(tokens_BT[..., None], positions, source_BS[..., None], positions)
     return Batch(inputs, targets_BTR, jnp.ones(targets_BTR.shape, jnp.float32), slice_BTR)

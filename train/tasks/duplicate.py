@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from model import see
+from model import mask
 from model.language import Inputs
 from model.vocabulary import Vocabulary
 from train.tasks.task import Batch, Task, whole
@@ -35,5 +35,5 @@ class Duplicate(Task):
     judged_T1 = (jnp.arange(2 * self.length + 1) > self.length)[:, None]
     targets_BTR = jnp.where(judged_T1, twice_BT[:, 1:, None], 0)
     weights_BTR = jnp.broadcast_to(judged_T1, targets_BTR.shape).astype(jnp.float32)
-    inputs = Inputs(twice_BT[:, :-1, None], see.rows(2 * self.length + 1))
+    inputs = Inputs(twice_BT[:, :-1, None], mask.rows(2 * self.length + 1))
     return Batch(inputs, targets_BTR, weights_BTR, jnp.zeros_like(targets_BTR))

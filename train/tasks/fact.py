@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from model import see
+from model import mask
 from model.language import Inputs
 from model.vocabulary import Vocabulary
 from train.tasks.task import Batch, Task, flag, whole
@@ -46,5 +46,5 @@ class Fact(Task):
     answer_B = drawn_BT[:, -1 - self.distance] - 1
     targets_BTR = jnp.where(asks_T[None, :, None], answer_B[:, None, None], 0)
     weights_BTR = jnp.broadcast_to(asks_T[None, :, None], targets_BTR.shape).astype(jnp.float32)
-    inputs = Inputs(jnp.stack([word_BT, value_BT], -1), see.rows(self.length))
+    inputs = Inputs(jnp.stack([word_BT, value_BT], -1), mask.rows(self.length))
     return Batch(inputs, targets_BTR, weights_BTR, jnp.zeros_like(targets_BTR))

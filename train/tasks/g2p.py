@@ -10,7 +10,7 @@ import numpy as np
 
 from model.errors import Refused
 from model.language import Inputs
-from model.see import Where
+from model.mask import Positions
 from model.vocabulary import Vocabulary
 from train.corpora import cmudict, packing
 from train.tasks.task import Batch, Task, check_split, whole
@@ -75,7 +75,7 @@ class G2p(Task):
   def judge(self, generate: Callable[..., np.ndarray], split: str) -> Mapping[str, float]:
     """Word and phone error rate of greedy decoding; any listed pronunciation counts as right.
 
-    `generate(source_BSC, source_where, length)` returns phone numbers (B, length), the stop symbol after the last.
+    `generate(source_BSC, source_positions, length)` returns phone numbers (B, length), the stop symbol after the last.
     PER is the sum over words of the edit distance to the nearest reference over the sum of those references' lengths.
     """
     check_split(split)
@@ -95,8 +95,8 @@ class G2p(Task):
 def inputs_of(rows_BFT: jax.Array) -> Inputs:
   """What the model reads of packed rows."""
   target, source = (
-    Where(rows_BFT[:, POS], rows_BFT[:, SEGMENT]),
-    Where(rows_BFT[:, SOURCE_POS], rows_BFT[:, SOURCE_SEGMENT]),
+    Positions(rows_BFT[:, POS], rows_BFT[:, SEGMENT]),
+    Positions(rows_BFT[:, SOURCE_POS], rows_BFT[:, SOURCE_SEGMENT]),
   )
   return Inputs(rows_BFT[:, TOKEN, :, None], target, rows_BFT[:, SOURCE, :, None], source)
 
@@ -186,7 +186,7 @@ def _decode(generate: Callable[..., np.ndarray], entries: Sequence[cmudict.Entry
     source[row, : len(entry.spelling)] = list(entry.spelling)
     segment[row, : len(entry.spelling)] = 1
   pos = np.broadcast_to(np.arange(letters, dtype=np.int32), source.shape) * segment
-  said = np.asarray(generate(source[..., None], Where(pos, segment), phones))[: len(entries)]
+  said = np.asarray(generate(source[..., None], Positions(pos, segment), phones))[: len(entries)]
   if said.ndim != 2:
     raise Refused(f"generate returned an array of shape {said.shape}; allowed: (batch, length)")
   for tokens in said.tolist():

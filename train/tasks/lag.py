@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from model import see
+from model import mask
 from model.language import Inputs
 from model.vocabulary import Vocabulary
 from train.tasks.task import Batch, Task, whole
@@ -40,5 +40,5 @@ class Lag(Task):
     tokens_BTC = jnp.stack([symbol_BT, jnp.broadcast_to(mark_T, symbol_BT.shape)], -1)
     targets_BTR = jnp.where(asked_T[None, :, None], jnp.roll(symbol_BT, self.lag, 1)[..., None], 0)
     weights_BTR = jnp.broadcast_to(asked_T[None, :, None], targets_BTR.shape).astype(jnp.float32)
-    inputs = Inputs(tokens_BTC, see.rows(self.lag + self.memories))
+    inputs = Inputs(tokens_BTC, mask.rows(self.lag + self.memories))
     return Batch(inputs, targets_BTR, weights_BTR, jnp.zeros_like(targets_BTR))

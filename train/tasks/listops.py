@@ -10,7 +10,7 @@ import numpy as np
 
 from model.errors import Refused
 from model.language import Inputs
-from model.see import Where
+from model.mask import Positions
 from model.vocabulary import Vocabulary
 from train.tasks.task import Batch, Task, real, whole
 
@@ -57,7 +57,7 @@ class Listops(Task):
     last_BTR = (place_BT == there_BT.sum(1, keepdims=True) - 1)[..., None]
     targets_BTR = jnp.where(last_BTR, answer_B[:, None, None], 0)
     slice_BTR = jnp.broadcast_to((deepest_B - 1)[:, None, None], targets_BTR.shape)
-    inputs = Inputs(tokens_BT[..., None], Where(place_BT, there_BT.astype(jnp.int32)))
+    inputs = Inputs(tokens_BT[..., None], Positions(place_BT, there_BT.astype(jnp.int32)))
     return Batch(inputs, targets_BTR, last_BTR.astype(jnp.float32), slice_BTR)
 
 

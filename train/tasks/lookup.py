@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from model import see
+from model import mask
 from model.errors import Refused
 from model.language import Inputs
 from model.vocabulary import Vocabulary
@@ -55,7 +55,7 @@ class Lookup(Task):
     else:
       content_BT = (content_BT * self.contents).astype(jnp.int32)
       targets_BT = jnp.take_along_axis(content_BT, other_BT, 1)
-    inputs = Inputs(jnp.stack([address_BT, content_BT, asked_BT], -1) + 1, see.rows(self.length))
+    inputs = Inputs(jnp.stack([address_BT, content_BT, asked_BT], -1) + 1, mask.rows(self.length))
     targets_BTR = targets_BT[..., None]
     return Batch(inputs, targets_BTR, jnp.ones(targets_BTR.shape, jnp.float32), jnp.zeros_like(targets_BTR))
 

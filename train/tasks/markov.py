@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from model import see
+from model import mask
 from model.language import Inputs
 from model.vocabulary import Vocabulary
 from train.tasks.task import Batch, Task, check_split, real, whole
@@ -57,7 +57,7 @@ class Markov(Task):
     else:
       walk_BT = _scan(self, jax.random.uniform(key, (self.length + 1, size))).T
     targets_BTR = walk_BT[:, 1:, None]
-    inputs = Inputs(walk_BT[:, :-1, None], see.rows(self.length))
+    inputs = Inputs(walk_BT[:, :-1, None], mask.rows(self.length))
     return Batch(inputs, targets_BTR, jnp.ones(targets_BTR.shape, jnp.float32), jnp.zeros_like(targets_BTR))
 
 

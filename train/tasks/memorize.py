@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from model import see
+from model import mask
 from model.errors import Refused
 from model.language import Inputs
 from model.vocabulary import Vocabulary
@@ -53,7 +53,7 @@ class Memorize(Task):
     last_T1 = (jnp.arange(self.length) == self.length - 1)[:, None]
     targets_BTR = jnp.where(last_T1, rows[:, -1:, None], 0)
     weights_BTR = jnp.broadcast_to(last_T1, targets_BTR.shape).astype(jnp.float32)
-    inputs = Inputs(rows[:, :-1, None], see.rows(self.length))
+    inputs = Inputs(rows[:, :-1, None], mask.rows(self.length))
     return Batch(inputs, targets_BTR, weights_BTR, jnp.zeros_like(targets_BTR))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from model import see
+from model import mask
 from model.language import Inputs
 from model.vocabulary import Vocabulary
 from train.tasks.task import Batch, Task, whole
@@ -43,5 +43,5 @@ class ModSum(Task):
     asked_T1 = (jnp.arange(self.length + 1) == self.length)[:, None]
     targets_BTR = jnp.where(asked_T1, answer_B[:, None, None], 0)
     weights_BTR = jnp.broadcast_to(asked_T1, targets_BTR.shape).astype(jnp.float32)
-    inputs = Inputs(tokens_BTC, see.rows(self.length + 1))
+    inputs = Inputs(tokens_BTC, mask.rows(self.length + 1))
     return Batch(inputs, targets_BTR, weights_BTR, jnp.zeros_like(targets_BTR))

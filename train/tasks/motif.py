@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from model import see
+from model import mask
 from model.language import Inputs
 from model.vocabulary import Vocabulary
 from train.tasks.task import Batch, Task, flag, whole
@@ -64,7 +64,7 @@ class Motif(Task):
     judged_BTR = ((place_T > back_B1) & (place_T < back_B1 + self.notes))[..., None]
     targets_BTR = jnp.where(judged_BTR, next_BT[..., None], 0)
     slice_BTR = jnp.broadcast_to((2 * gap_B1 > room).astype(jnp.int32)[..., None], targets_BTR.shape)
-    inputs = Inputs(tokens_BT[..., None], see.rows(self.length))
+    inputs = Inputs(tokens_BT[..., None], mask.rows(self.length))
     return Batch(inputs, targets_BTR, judged_BTR.astype(jnp.float32), slice_BTR)
 
 

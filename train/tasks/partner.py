@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from model import see
+from model import mask
 from model.errors import Refused
 from model.language import Inputs
 from model.vocabulary import Vocabulary
@@ -41,5 +41,5 @@ class Partner(Task):
     partner_BT = name_BT ^ 1 if self.symmetric else (name_BT + 1) % self.names
     tokens_BTC = jnp.stack([name_BT, jnp.take_along_axis(value_BN, name_BT, 1)], -1)
     targets_BTR = jnp.take_along_axis(value_BN, partner_BT, 1)[..., None]
-    inputs = Inputs(tokens_BTC, see.rows(self.names))
+    inputs = Inputs(tokens_BTC, mask.rows(self.names))
     return Batch(inputs, targets_BTR, jnp.ones(targets_BTR.shape, jnp.float32), jnp.zeros_like(targets_BTR))

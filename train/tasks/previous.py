@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from model import see
+from model import mask
 from model.errors import Refused
 from model.language import Inputs
 from model.vocabulary import Vocabulary
@@ -38,5 +38,5 @@ class Previous(Task):
     known_T1 = ((asked_T >= 0) & (asked_T < self.length))[:, None]
     targets_BTR = jnp.where(known_T1, jnp.roll(tokens_BT, self.back, axis=1)[..., None], 0)
     weights_BTR = jnp.broadcast_to(known_T1, targets_BTR.shape).astype(jnp.float32)
-    inputs = Inputs(tokens_BT[..., None], see.rows(self.length))
+    inputs = Inputs(tokens_BT[..., None], mask.rows(self.length))
     return Batch(inputs, targets_BTR, weights_BTR, jnp.zeros_like(targets_BTR))

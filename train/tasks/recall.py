@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from model import see
+from model import mask
 from model.errors import Refused
 from model.language import Inputs
 from model.vocabulary import Vocabulary
@@ -99,7 +99,7 @@ class Recall(Task):
     targets_BTR = jnp.pad(answer_BA.reshape(size, Q, R) - 1, ((0, 0), (P, 0), (0, 0)))
     weights_BTR = jnp.broadcast_to((jnp.arange(P + Q) >= P)[None, :, None], targets_BTR.shape).astype(jnp.float32)
     slice_BTR = jnp.broadcast_to(jnp.arange(R, dtype=jnp.int32), targets_BTR.shape)
-    return Batch(Inputs(tokens_BTC, see.rows(P + Q)), targets_BTR, weights_BTR, slice_BTR)
+    return Batch(Inputs(tokens_BTC, mask.rows(P + Q)), targets_BTR, weights_BTR, slice_BTR)
 
 
 def _below(bits: jax.Array, bound: int) -> jax.Array:

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from model import see
+from model import mask
 from model.language import Inputs
 from model.vocabulary import Vocabulary
 from train.tasks.task import Batch, Task, flag, whole
@@ -48,5 +48,5 @@ class Roles(Task):
     tokens_BTC = jnp.stack([a.reshape(size, -1) for a in (word_BN3, case_BN3, clause_BN3)], -1).astype(jnp.int32)
     role_BTR = role_BN3.reshape(size, -1, 1)
     targets_BTR, weights_BTR = jnp.maximum(role_BTR - 1, 0), (role_BTR > 0).astype(jnp.float32)
-    inputs = Inputs(tokens_BTC, see.rows(3 * self.clauses))
+    inputs = Inputs(tokens_BTC, mask.rows(3 * self.clauses))
     return Batch(inputs, targets_BTR, weights_BTR, jnp.zeros_like(targets_BTR))

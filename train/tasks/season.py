@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from model import see
+from model import mask
 from model.language import Inputs
 from model.vocabulary import Vocabulary
 from train.tasks.task import Batch, Task, flag, real, whole
@@ -58,7 +58,7 @@ class Season(Task):
     judged_T1 = (jnp.arange(self.length) >= self.period - 1)[:, None]
     targets_BTR = jnp.where(judged_T1, asked_BT[..., None], 0)
     weights_BTR = jnp.broadcast_to(judged_T1, targets_BTR.shape).astype(jnp.float32)
-    inputs = Inputs(series_BT[:, :-1, None], see.rows(self.length))
+    inputs = Inputs(series_BT[:, :-1, None], mask.rows(self.length))
     return Batch(inputs, targets_BTR, weights_BTR, jnp.zeros_like(targets_BTR))
 
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from model import see
+from model import mask
 from model.errors import Refused
 from model.language import Inputs
 from model.vocabulary import Vocabulary
@@ -62,7 +62,7 @@ class Text(Task):
     first_B = jax.random.randint(key, (size,), 0, len(text_N) - self.length)
     row_BT = text_N[first_B[:, None] + jnp.arange(self.length + 1)].astype(jnp.int32)
     targets_BTR = row_BT[:, 1:, None]
-    inputs = Inputs(row_BT[:, :-1, None], see.rows(self.length))
+    inputs = Inputs(row_BT[:, :-1, None], mask.rows(self.length))
     return Batch(inputs, targets_BTR, jnp.ones(targets_BTR.shape, jnp.float32), jnp.zeros_like(targets_BTR))
 
   def data_sha256(self) -> dict[str, str]:

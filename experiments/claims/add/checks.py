@@ -14,7 +14,7 @@ import numpy as np
 from flax import nnx
 
 from experiments.claims.grid import Samples, attention, call, cases, distance, entropy, softmax
-from model import build, initial, see
+from model import build, initial, mask
 from model.heads import Heads
 
 LENGTHS = (16, 256)
@@ -62,8 +62,8 @@ def _mechanism(kind: str, width: int):
   return nnx.eval_shape(lambda: build.make("attention", {"kind": kind}, heads=1, head_dim=width, layer=0))
 
 
-def _all(length: int) -> see.See:
-  return see.See(see.rows(length), see.rows(length), see.everything())
+def _all(length: int) -> mask.Mask:
+  return mask.Mask(mask.rows(length), mask.rows(length), mask.everything())
 
 
 def _vectors(length: int, width: int):

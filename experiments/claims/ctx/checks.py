@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from experiments.claims.grid import Samples
-from model import build, see
+from model import build, mask
 from model.block import Block
 
 LENGTHS = (64, 128, 256, 512, 1024)
@@ -40,10 +40,10 @@ def operations() -> Samples:
 def _flops(width: int, heads: int, length: int) -> float:
   settings = build.complete({"width": width, "heads": heads, "depth": 1})
   graph, state = nnx.split(nnx.eval_shape(functools.partial(Block, settings, layer=0)))
-  where = see.rows(length)
+  positions = mask.rows(length)
 
   def layer(state, x_BTM):
-    return nnx.merge(graph, state)(x_BTM, see.See(where, where, see.everything()))[0]
+    return nnx.merge(graph, state)(x_BTM, mask.Mask(positions, positions, mask.everything()))[0]
 
   cost = jax.jit(layer).lower(state, jax.ShapeDtypeStruct((1, length, width), jnp.float32)).cost_analysis()
   assert cost is not None

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from model import build, initial, see
+from model import build, initial, mask
 from model.heads import Heads
 from train.metrics import cross_entropy
 from train.tasks.recall import Recall
@@ -113,9 +113,9 @@ def _run(graph, state, x_TT):
   tokens, width = x_TT.shape[0], layer.query.shape[0]
   x_BTM = jnp.pad(x_TT, ((0, 0), (0, width - tokens)))[None]
   record: list = []
-  where = see.rows(tokens)
+  positions = mask.rows(tokens)
   with jax.default_matmul_precision("highest"):
-    y_BTM, _ = layer(x_BTM, x_BTM, see.See(where, where, see.everything()), record=record)
+    y_BTM, _ = layer(x_BTM, x_BTM, mask.Mask(positions, positions, mask.everything()), record=record)
   return record[0]["weights_BKGTS"][0, :, 0], y_BTM[0]
 
 

@@ -12,19 +12,19 @@ from experiments.claims.grid import (
   Samples,
   Shape,
   apart,
+  attend,
   attention,
   blocks,
   call,
   cases,
   distance,
   kernel,
-  look,
   one_row,
   recorded,
   share,
   token_slopes,
 )
-from model import see
+from model import mask
 from model.feedforward.relu import Relu
 
 
@@ -33,7 +33,7 @@ def weights() -> Samples:
   samples = Samples()
   for case in cases(attention):
     x_BTM = case.x_BTM / 2  # smaller scores: no weight is so small that its derivative drowns
-    w_BKGTS = call(look, *case.modules, x_BTM)[1]
+    w_BKGTS = call(attend, *case.modules, x_BTM)[1]
     slopes_KTSSM = call(_slopes, *case.modules, x_BTM[0])[1]
     norms_KTS = np.linalg.norm(np.diagonal(slopes_KTSSM, axis1=2, axis2=3), axis=2)
     samples.add(
@@ -50,7 +50,7 @@ def context() -> Samples:
   for case in cases(attention, _feedforward):
     heads, feedforward = case.modules
     mixed_BTM = np.concatenate([case.x_BTM[:, :1], case.other_BTM[:, 1:]], 1)
-    here_M, there_M = (call(look, heads, rest_BTM)[0][0, 0] for rest_BTM in (case.x_BTM, mixed_BTM))
+    here_M, there_M = (call(attend, heads, rest_BTM)[0][0, 0] for rest_BTM in (case.x_BTM, mixed_BTM))
     norms_TS = blocks(call(_slopes, heads, case.x_BTM[0])[0])
     samples.add(
       weakest_dependence_on_another_token=share(apart(norms_TS), norms_TS),
@@ -70,7 +70,7 @@ def parameters() -> Samples:
   shapes = (Shape(40, 4, 8, 2), Shape(40, 5, 12, 3), Shape(40, 7, 16, 4))
   for case in cases(lambda shape: attention(shape, heads=1), attention, shapes=shapes):
     for name, heads in zip(("one head", "several heads"), case.modules, strict=True):
-      y_BTM, w_BKGTS, _ = call(look, heads, case.x_BTM)
+      y_BTM, w_BKGTS, _ = call(attend, heads, case.x_BTM)
       numbers = sum(np.size(leaf) for leaf in jax.tree.leaves(nnx.state(heads, nnx.Param)))
       found = {
         f"{name}: output left unexplained": _unexplained(w_BKGTS[:, :, 0], case.x_BTM, y_BTM),
@@ -95,7 +95,7 @@ def hull() -> Samples:
   samples = Samples()
   for case in cases(attention):
     (heads,) = case.modules
-    _, w_BKGTS, out_BTKGD = call(look, heads, case.x_BTM)
+    _, w_BKGTS, out_BTKGD = call(attend, heads, case.x_BTM)
     v_BSKD = np.einsum("bsm,mkd->bskd", case.x_BTM, kernel(heads, "value"))
     o_BTKD, longest_BK = out_BTKGD[:, :, :, 0], np.linalg.norm(v_BSKD, axis=-1).max(1)
     excess_BTKD = np.maximum(o_BTKD - v_BSKD.max(1, keepdims=True), v_BSKD.min(1, keepdims=True) - o_BTKD)
@@ -112,7 +112,7 @@ def separate() -> Samples:
   samples = Samples()
   for case in cases(attention):
     (heads,) = case.modules
-    y_BTM, _, out_BTKGD = call(look, heads, case.x_BTM)
+    y_BTM, _, out_BTKGD = call(attend, heads, case.x_BTM)
     out_KDM = kernel(heads, "out")
     joined_BTF = out_BTKGD.reshape(*y_BTM.shape[:2], -1)
     each_BTM = sum(out_BTKGD[:, :, head, 0] @ matrix_DM for head, matrix_DM in enumerate(out_KDM))
@@ -131,13 +131,13 @@ def content() -> Samples:
   samples = Samples()
   for case in cases(attention, attention):
     heads, again = case.modules
-    w_BKGTS = call(look, heads, case.x_BTM)[1]
-    y_BTM, w_new_BKGTS, _ = call(look, _exchanged(heads, again, "query", "key"), case.x_BTM)
+    w_BKGTS = call(attend, heads, case.x_BTM)[1]
+    y_BTM, w_new_BKGTS, _ = call(attend, _exchanged(heads, again, "query", "key"), case.x_BTM)
     v_BSKD = np.einsum("bsm,mkd->bskd", case.x_BTM, kernel(heads, "value"))
     through_BTM = np.einsum("bkts,bskd,kdm->btm", w_new_BKGTS[:, :, 0], v_BSKD, kernel(heads, "out"))
     slopes = call(_content_slopes, heads, case.x_BTM[0], case.other_BTM[0])
     samples.add(
-      weights_after_new_values=distance(w_BKGTS, call(look, _exchanged(heads, again, "value"), case.x_BTM)[1]),
+      weights_after_new_values=distance(w_BKGTS, call(attend, _exchanged(heads, again, "value"), case.x_BTM)[1]),
       weights_after_new_queries_and_keys=distance(w_BKGTS, w_new_BKGTS),
       output_beyond_what_the_weights_explain=distance(y_BTM, through_BTM),
       content_in_the_output_but_not_in_the_values=np.linalg.norm(slopes),
@@ -160,7 +160,7 @@ def _slopes(heads, x_TM):
   """Derivatives of outputs (T, M, S, M) and weights (H, T, S, S, M) by inputs."""
 
   def run(x_TM):
-    y_BTM, w_BKGTS, _ = recorded(heads, x_TM[None], see.everything())
+    y_BTM, w_BKGTS, _ = recorded(heads, x_TM[None], mask.everything())
     return y_BTM[0], w_BKGTS[0, :, 0]
 
   return jax.jacfwd(run)(x_TM)
@@ -171,7 +171,7 @@ def _head_slopes(heads, x_BTM, along_BTM):
   graphdef, params, rest = nnx.split(heads, nnx.Param, ...)
 
   def run(params):
-    out_BTKGD = recorded(nnx.merge(graphdef, params, rest), x_BTM, see.everything())[2]
+    out_BTKGD = recorded(nnx.merge(graphdef, params, rest), x_BTM, mask.everything())[2]
     return jnp.einsum("btkgd,btd->k", out_BTKGD, along_BTM[..., : out_BTKGD.shape[-1]])
 
   slopes = jax.jacrev(run)(params)
@@ -185,6 +185,6 @@ def _content_slopes(heads, x_TM, place_TM):
   def run(x_TM):
     q_BTKGD = jnp.tensordot(x_TM, heads.query[...], 1)[None]
     k_BSKD, v_BSKD = jnp.tensordot(x_TM, heads.key[...], 1)[None], jnp.tensordot(place_TM, heads.value[...], 1)[None]
-    return heads.mechanism(q_BTKGD, k_BSKD, v_BSKD, one_row(len(x_TM), see.everything()))[0][0]
+    return heads.mechanism(q_BTKGD, k_BSKD, v_BSKD, one_row(len(x_TM), mask.everything()))[0][0]
 
   return jax.jacfwd(run)(x_TM)

@@ -16,17 +16,17 @@ from experiments.claims.grid import (
   Case,
   Samples,
   answer,
+  attend,
   attention,
   call,
   cases,
   distance,
   kernel,
-  look,
   one_row,
   softmax,
   stack,
 )
-from model import build, see
+from model import build, mask
 from model.block import Block
 from model.errors import Refused
 from model.heads import Heads
@@ -67,10 +67,10 @@ def _builds(width, count) -> bool:
 def _shapes(width, count, x_BTM, memory_BSM):
   """Self-attention, cross-attention to a longer memory, and flax's self-attention."""
   heads = Heads(width, heads=count, mechanism={"kind": "dot"})
-  cross = see.See(see.rows(x_BTM.shape[1]), see.rows(memory_BSM.shape[1]), see.everything())
+  cross = mask.Mask(mask.rows(x_BTM.shape[1]), mask.rows(memory_BSM.shape[1]), mask.everything())
   peer = nnx.MultiHeadAttention(count, width, decode=False, rngs=nnx.Rngs(0))
   return (
-    heads(x_BTM, x_BTM, one_row(x_BTM.shape[1], see.everything()))[0],
+    heads(x_BTM, x_BTM, one_row(x_BTM.shape[1], mask.everything()))[0],
     heads(x_BTM, memory_BSM, cross)[0],
     peer(x_BTM),
   )
@@ -81,7 +81,7 @@ def formula() -> Samples:
   samples = Samples()
   for case in cases(attention):
     (heads,) = case.modules
-    y_BTM, _, out_BTKGD = call(look, heads, case.x_BTM)
+    y_BTM, _, out_BTKGD = call(attend, heads, case.x_BTM)
     q, k, v = (np.einsum("btm,mhd->bthd", case.x_BTM, kernel(heads, name)) for name in ("query", "key", "value"))
     root = q.shape[-1] ** 0.5
     samples.add(
@@ -154,7 +154,7 @@ def structure() -> Samples:
     found = {
       "encoder layers: parts missing or beyond": sum(len(own ^ encoder_parts) for own in parts["encoder"]),
       "decoder layers: parts missing or beyond": sum(len(own ^ decoder_parts) for own in parts["decoder"]),
-      "decoder: self-attention without mask": not isinstance(seq2seq.decoder.rule, see.Causal),
+      "decoder: self-attention without mask": not isinstance(seq2seq.decoder.rule, mask.Causal),
       "encoder-decoder: stacks": _stacks(seq2seq),
       "encoder-only model: stacks": _stacks(bert),
       "decoder-only model: stacks": _stacks(gpt),
@@ -188,10 +188,10 @@ def sequence() -> Samples:
     gpt, heads = case.modules
     inputs, shorter = _inputs(case), case.shape.length - 1
     logits_BTV = call(_logits, gpt, inputs)
-    part_BTV = call(_logits, gpt, Inputs(inputs.tokens_BTC[:, :shorter], see.rows(shorter)))
+    part_BTV = call(_logits, gpt, Inputs(inputs.tokens_BTC[:, :shorter], mask.rows(shorter)))
     embedded_BTM = call(answer, gpt.embedding, inputs.tokens_BTC)
     one_hot_BTV = np.eye(SYMBOLS, dtype=np.float32)[np.asarray(inputs.tokens_BTC)[..., 0]]
-    y_BTM, _, out_BTKGD = call(look, heads, case.x_BTM)
+    y_BTM, _, out_BTKGD = call(attend, heads, case.x_BTM)
     shares = [np.einsum("btgd,gdm->btm", out_BTKGD[:, :, k], heads.out[...][k]) for k in range(case.shape.heads)]
     samples.add(
       another_length_than_the_input=(part_BTV.shape[1], logits_BTV.shape[1]) != (shorter, case.shape.length),
@@ -210,7 +210,7 @@ def _gpt(shape):
 def _inputs(case: Case) -> Inputs:
   """Tokens made of the case's random numbers."""
   tokens_BTC = (np.abs(case.x_BTM[..., :1]) * 1000).astype(np.int32) % SYMBOLS
-  return Inputs(jnp.asarray(tokens_BTC), see.rows(case.shape.length))
+  return Inputs(jnp.asarray(tokens_BTC), mask.rows(case.shape.length))
 
 
 def _logits(gpt, inputs):
@@ -218,4 +218,4 @@ def _logits(gpt, inputs):
 
 
 def _block(block, x_BTM):
-  return block(x_BTM, one_row(x_BTM.shape[1], see.everything()))[0]
+  return block(x_BTM, one_row(x_BTM.shape[1], mask.everything()))[0]

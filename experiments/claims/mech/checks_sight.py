@@ -24,7 +24,7 @@ from experiments.claims.grid import (
   stack,
   token_slopes,
 )
-from model import see
+from model import mask
 from model.block import Block
 from model.feedforward.gelu import Gelu
 from model.feedforward.relu import Relu
@@ -114,22 +114,22 @@ def masking() -> Samples:
 
 
 def _states(stack, x_BTM):
-  return stack(x_BTM, see.rows(x_BTM.shape[1]))[0]
+  return stack(x_BTM, mask.rows(x_BTM.shape[1]))[0]
 
 
 def _least_weight(stack, x_BTM):
   record: list[dict] = []
-  stack(x_BTM, see.rows(x_BTM.shape[1]), record=record)
+  stack(x_BTM, mask.rows(x_BTM.shape[1]), record=record)
   return jnp.stack([entry["weights_BKGTS"].min() for entry in record]).min()
 
 
 def _padded(heads, x_TM):
   """Outputs (T, M) of one causal layer whose last token is padding, and their derivatives (T, M, S, M)."""
   here_BT = (jnp.arange(len(x_TM)) < len(x_TM) - 1)[None].astype(jnp.int32)
-  where = see.Where(jnp.arange(len(x_TM))[None], here_BT)
+  positions = mask.Positions(jnp.arange(len(x_TM))[None], here_BT)
 
   def run(x_TM):
-    y_TM = heads(x_TM[None], x_TM[None], see.See(where, where, see.causal()))[0][0]
+    y_TM = heads(x_TM[None], x_TM[None], mask.Mask(positions, positions, mask.causal()))[0][0]
     return y_TM, y_TM
 
   slopes_TMSM, y_TM = jax.jacfwd(run, has_aux=True)(x_TM)
@@ -137,10 +137,10 @@ def _padded(heads, x_TM):
 
 
 def _seen(block, x_BTM):
-  return block(x_BTM, one_row(x_BTM.shape[1], see.everything()))[0]
+  return block(x_BTM, one_row(x_BTM.shape[1], mask.everything()))[0]
 
 
 def _unseen(block, x_BTM):
   """The block when nobody may look at the middle token."""
   hidden = x_BTM.shape[1] // 2
-  return block(x_BTM, one_row(x_BTM.shape[1], see.everything() & ~see.anchors(hidden)))[0]
+  return block(x_BTM, one_row(x_BTM.shape[1], mask.everything() & ~mask.anchors(hidden)))[0]

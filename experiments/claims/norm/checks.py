@@ -9,7 +9,7 @@ from flax import nnx
 
 from experiments.claims.grid import Samples, answer, call, cases, distance, one_row
 from experiments.claims.res.checks import one_sublayer
-from model import see
+from model import mask
 from model.block import Block, LayerNorm
 
 STEPS, RATE = 50, 0.1
@@ -74,7 +74,7 @@ def placement() -> Samples:
 
 def _readings(block: Block, x_BTM):
   """What the block gives, then LN(x + f(x)), x + LN(f(x)) and x + f(LN(x))."""
-  norm, sight = block.attention_norm, one_row(x_BTM.shape[1], see.everything())
+  norm, sight = block.attention_norm, one_row(x_BTM.shape[1], mask.everything())
   assert norm is not None
   bare = lambda h_BTM: block.attention(h_BTM, h_BTM, sight)[0]  # noqa: E731
   return block(x_BTM, sight)[0], norm(x_BTM + bare(x_BTM)), x_BTM + norm(bare(x_BTM)), x_BTM + bare(norm(x_BTM))

@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from experiments.claims.grid import SEEDS, SHAPES, Samples, attention, call, cases, distance, draw, one_row, stack
-from model import build, see
+from model import build, mask
 from model.attention.dot import Dot
 from model.kernels.softmax import masked
 from model.language import Inputs
@@ -42,7 +42,7 @@ def order_sense(function: Callable, x_BTM) -> float:
 
 
 def _states(encoder, x_BTM):
-  return encoder(x_BTM, see.rows(x_BTM.shape[1]))[0]
+  return encoder(x_BTM, mask.rows(x_BTM.shape[1]))[0]
 
 
 POSITIONS, WIDTH = 1024, 64  # far more positions than features: with fewer, any table fits
@@ -73,7 +73,7 @@ def code(kind: str, random: np.random.Generator, **options) -> np.ndarray:
 
 
 def _embedded(scheme, x_BTM):
-  return scheme.embed(x_BTM, see.rows(x_BTM.shape[1]))
+  return scheme.embed(x_BTM, mask.rows(x_BTM.shape[1]))
 
 
 def left_by_one_map(code_PM: np.ndarray, shift: int, random: np.random.Generator) -> float:
@@ -100,10 +100,10 @@ class First(nnx.Module):
 
   def __call__(self, x_BTM, start):
     """Scores (B, K, G, T, S) of all pairs when the row begins at position `start`."""
-    where = see.rows(x_BTM.shape[1], start)
-    x_BTHD = self.position.embed(x_BTM, where).reshape(*x_BTM.shape[:2], HEADS, -1)
-    q_BTHD, k_BSKD = (self.position.rotate(one, where) for one in (x_BTHD, jnp.roll(x_BTHD, 1, -1)))
-    both = see.See(where, where, see.everything())
+    positions = mask.rows(x_BTM.shape[1], start)
+    x_BTHD = self.position.embed(x_BTM, positions).reshape(*x_BTM.shape[:2], HEADS, -1)
+    q_BTHD, k_BSKD = (self.position.rotate(one, positions) for one in (x_BTHD, jnp.roll(x_BTHD, 1, -1)))
+    both = mask.Mask(positions, positions, mask.everything())
     return masked(self.mechanism, q_BTHD[:, :, :, None], k_BSKD, both, self.position)[0]
 
 
@@ -170,7 +170,7 @@ def mirror(tokens_BTC: np.ndarray) -> np.ndarray:
 
 
 def _answers(model, tokens_BTC):
-  return model(Inputs(tokens_BTC, see.rows(tokens_BTC.shape[1])))[0][:, :, 0]
+  return model(Inputs(tokens_BTC, mask.rows(tokens_BTC.shape[1])))[0][:, :, 0]
 
 
 def parallel() -> Samples:
@@ -205,14 +205,14 @@ def convolved(kernel_WMM: np.ndarray, x_BTM) -> np.ndarray:
 
 
 def _whole(heads, x_BTM):
-  return heads(x_BTM, x_BTM, one_row(x_BTM.shape[1], see.everything()))[0]
+  return heads(x_BTM, x_BTM, one_row(x_BTM.shape[1], mask.everything()))[0]
 
 
 def _causal(heads, x_BTM):
-  return heads(x_BTM, x_BTM, one_row(x_BTM.shape[1], see.causal()))[0]
+  return heads(x_BTM, x_BTM, one_row(x_BTM.shape[1], mask.causal()))[0]
 
 
 def _single(heads, x_BTM, t):
-  where = see.rows(x_BTM.shape[1])
+  positions = mask.rows(x_BTM.shape[1])
   query_B1M = jax.lax.dynamic_slice_in_dim(x_BTM, t, 1, axis=1)
-  return heads(query_B1M, x_BTM, see.See(see.rows(1, t), where, see.everything()))[0]
+  return heads(query_B1M, x_BTM, mask.Mask(mask.rows(1, t), positions, mask.everything()))[0]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments.claims.grid import Samples, attention, call, cases, kernel, look
+from experiments.claims.grid import Samples, attend, attention, call, cases, kernel
 
 
 def shared() -> Samples:
@@ -13,7 +13,7 @@ def shared() -> Samples:
   samples = Samples()
   for case in cases(lambda shape: attention(shape, tie="qk"), attention):
     tied, free = case.modules
-    weights_HTT = call(look, tied, case.x_BTM)[1][0]
+    weights_HTT = call(attend, tied, case.x_BTM)[1][0]
     samples.add(
       asymmetry=_asymmetry(_scores(tied, "query", case.x_BTM[0])),
       asymmetry_of_separate=_asymmetry(_scores(free, "key", case.x_BTM[0])),

@@ -14,7 +14,7 @@ import numpy as np
 from flax import nnx
 
 from experiments.claims.grid import Samples, call, cases, one_row, stack
-from model import build, initial, see
+from model import build, initial, mask
 from model.block import Block
 from train import metrics
 from train.tasks.recall import Recall
@@ -116,14 +116,14 @@ def draw(abstract, key, depth: int, out_gain):
 
 def embedded(model, inputs):
   """x_0 (B, T, M): what enters the first layer."""
-  return model.encoder.position.embed(model.embedding(inputs.tokens_BTC), inputs.where)
+  return model.encoder.position.embed(model.embedding(inputs.tokens_BTC), inputs.positions)
 
 
 def climb(abstract, layers_L, active_L, x_BTM):
   """The states (B, T, M) above those layers that are active; one compiled layer serves all depths."""
   block = abstract.encoder.layers[0]
   graphdef, rest = nnx.graphdef(block), initial.settings(block)
-  sight = one_row(x_BTM.shape[1], see.everything())
+  sight = one_row(x_BTM.shape[1], mask.everything())
 
   def layer(x_BTM, item):
     values, active = item
@@ -171,7 +171,7 @@ def one_sublayer(shape, norm: str) -> Block:
 def sublayer(block: Block, x_BTM):
   """f: what attention makes of the input, through the norm where that stands before."""
   h_BTM = normed(block, x_BTM) if block.wiring.norm == "pre" else x_BTM
-  return block.attention(h_BTM, h_BTM, one_row(x_BTM.shape[1], see.everything()))[0]
+  return block.attention(h_BTM, h_BTM, one_row(x_BTM.shape[1], mask.everything()))[0]
 
 
 def normed(block: Block, x_BTM):
@@ -186,7 +186,7 @@ def _responses(block: Block, x_BTM, way_BTM):
   With the norm after the sum, x and x + f are normalized first.
   """
   around = functools.partial(normed, block) if block.wiring.norm == "post" else (lambda h_BTM: h_BTM)
-  sight = one_row(x_BTM.shape[1], see.everything())
+  sight = one_row(x_BTM.shape[1], mask.everything())
 
   def all_three(x_BTM):
     f_BTM = sublayer(block, x_BTM)

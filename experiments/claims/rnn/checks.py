@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 
 from experiments.claims.grid import Samples
-from model import build, initial, see
+from model import build, initial, mask
 from model.errors import Refused
 from model.language import Inputs
 from model.recurrent import Recurrent
@@ -67,7 +67,7 @@ def _norms(make):
     u_BM = jax.random.normal(u_key, (BATCH, WIDTH))
 
     def answer(x_BTM):
-      return (module(x_BTM, see.rows(LENGTH))[0][:, -1] * u_BM).sum()
+      return (module(x_BTM, mask.rows(LENGTH))[0][:, -1] * u_BM).sum()
 
     grad_BTM = jax.grad(answer)(jax.random.normal(x_key, (BATCH, LENGTH, WIDTH)))
     return jnp.linalg.norm(grad_BTM, axis=(0, 2))
@@ -93,7 +93,7 @@ def lengths() -> Samples:
 def _takes(options, length: int) -> bool:
   settings = {"width": 8, "heads": 2, "depth": 1, **options}
   graph, state = nnx.split(nnx.eval_shape(lambda: build.model(settings, Vocabulary((4,), 4))))
-  inputs = Inputs(jnp.zeros((1, length, 1), jnp.int32), see.rows(length))
+  inputs = Inputs(jnp.zeros((1, length, 1), jnp.int32), mask.rows(length))
   try:
     jax.eval_shape(lambda state: nnx.merge(graph, state)(inputs)[0], state)
   except Refused:
@@ -110,7 +110,7 @@ def scan() -> Samples:
   for seed in SEEDS[:3]:
     cell: Any = initial.realize(lambda: build.make("cell", {"kind": "scan"}, width=WIDTH, hidden=WIDTH), seed)
     x_BTM = jax.random.normal(jax.random.key(seed), (2, LENGTH, WIDTH))
-    at_once, _ = cell.run(x_BTM, see.rows(LENGTH))
+    at_once, _ = cell.run(x_BTM, mask.rows(LENGTH))
     samples.add(
       largest_difference=np.abs(np.asarray(at_once) - _one_by_one(cell, x_BTM)).max(),
       rounds_over_tokens=np.log2(LENGTH) / LENGTH,
@@ -122,7 +122,7 @@ def _one_by_one(cell, x_BTM) -> np.ndarray:
   """The outputs when each token waits for the one before."""
 
   def one(carry, x_BM):
-    h_B1H, carry = cell.run(x_BM[:, None], see.rows(1), carry)
+    h_B1H, carry = cell.run(x_BM[:, None], mask.rows(1), carry)
     return carry, h_B1H[:, 0]
 
   _, h_TBH = jax.lax.scan(one, cell.start(x_BTM.shape[0], x_BTM.dtype), jnp.swapaxes(x_BTM, 0, 1))

@@ -28,13 +28,13 @@ class Twofold(Dot):
   views = 2
   supports = Supports(tied=True)
 
-  def __call__(self, q, k, v, see, position=None, *, block=None, key=None):
+  def __call__(self, q, k, v, mask, scheme=None, *, block=None, key=None):
     assert [one.shape for one in k] == [one.shape[:3] + one.shape[4:] for one in q]
-    return super().__call__(q[0], k[1], v[0] + v[1], see)
+    return super().__call__(q[0], k[1], v[0] + v[1], mask)
 
 
 class Never(Dot):
-  def __call__(self, q, k, v, see, position=None, *, block=None, key=None):
+  def __call__(self, q, k, v, mask, scheme=None, *, block=None, key=None):
     raise Refused(f"{q.shape[1]} tokens are never right; use others")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from experiments.claims import grid
 from experiments.protocol import assess, catalog, reproduce
-from model import heads, language, see, transformer
+from model import heads, language, mask, transformer
 from model.attention import dot, mechanism
 from model.feedforward import relu
 from model.kernels import softmax
@@ -44,16 +44,16 @@ def test_a_check_gives_the_same_numbers_again():
 
 
 def shortened(call):
-  def run(self, x_BTM, memory_BSM, see, **more):
-    y_BTM, cache = call(self, x_BTM, memory_BSM, see, **more)
+  def run(self, x_BTM, memory_BSM, mask, **more):
+    y_BTM, cache = call(self, x_BTM, memory_BSM, mask, **more)
     return y_BTM[:, 1:], cache
 
   return run
 
 
 def with_residual(call):
-  def run(self, x_BTM, memory_BSM, see, **more):
-    y_BTM, cache = call(self, x_BTM, memory_BSM, see, **more)
+  def run(self, x_BTM, memory_BSM, mask, **more):
+    y_BTM, cache = call(self, x_BTM, memory_BSM, mask, **more)
     return y_BTM + x_BTM, cache
 
   return run
@@ -68,8 +68,8 @@ def of_all_heads(scores):
 
 
 def keys_with_values(project):
-  def run(self, memory_BSM, where, position):
-    k_BSKD, v_BSKD = project(self, memory_BSM, where, position)
+  def run(self, memory_BSM, positions, position):
+    k_BSKD, v_BSKD = project(self, memory_BSM, positions, position)
     return k_BSKD + v_BSKD, v_BSKD
 
   return run
@@ -77,7 +77,7 @@ def keys_with_values(project):
 
 def one_ahead(rule):
   def run(self, q, k, mark_BS=None):
-    return rule(self, see.Where(jnp.asarray(q.pos_BT) + 1, q.segment_BT), k, mark_BS)
+    return rule(self, mask.Positions(jnp.asarray(q.pos_BT) + 1, q.segment_BT), k, mark_BS)
 
   return run
 
@@ -99,25 +99,25 @@ def times(factor):
 
 
 def everything(causal):
-  return see.everything
+  return mask.everything
 
 
 SABOTAGE = {
   "MECH-1": (mechanism.Mechanism, "weights", times(1.001)),
   "MECH-2": (heads.Heads, "__call__", shortened),
-  "MECH-3": (see.Everything, "__call__", itself),
+  "MECH-3": (mask.Everything, "__call__", itself),
   "MECH-4": (heads.Heads, "__call__", with_residual),
   "MECH-5": (dot.Dot, "scores", times(1.01)),
   "MECH-6": (softmax, "mix", times(1.001)),
   "MECH-7": (dot.Dot, "scores", of_all_heads),
   "MECH-8": (heads.Heads, "_keys_values", keys_with_values),
   "MECH-9": (relu.Relu, "__call__", pooled),
-  "MECH-10": (see.Everything, "__call__", near),
-  "MECH-11a": (see.Causal, "__call__", one_ahead),
+  "MECH-10": (mask.Everything, "__call__", near),
+  "MECH-11a": (mask.Causal, "__call__", one_ahead),
   "MECH-13": (language.Readout, "__call__", lambda call: lambda self, x: jnp.tanh(call(self, x))),
   "MECH-15": (transformer, "causal", everything),
   "MECH-16": (language.Embedding, "__call__", times(2.0)),
-  "MECH-17a": (see.Everything, "__call__", itself),
+  "MECH-17a": (mask.Everything, "__call__", itself),
 }
 
 
@@ -142,7 +142,7 @@ def test_a_broken_mechanism_fails(claim, fresh):
 
 
 def test_a_leaking_mask_shows_where_it_leaks(fresh):
-  fresh.setattr(see.Causal, "__call__", one_ahead(see.Causal.__call__))
+  fresh.setattr(mask.Causal, "__call__", one_ahead(mask.Causal.__call__))
   (claim,) = catalog.select(["MECH-11a"])
   found = samples(claim)
   assert min(found["derivative by later tokens in float32"]) > 1e-3
@@ -185,7 +185,7 @@ def test_the_quiz_question_in_torch():
     layer.out_proj.weight.copy_(torch.tensor(grid.kernel(ours, "out").reshape(64, 64).T.copy()))
     x_BTM = torch.tensor(case.x_BTM)
     output, averaged = layer(x_BTM, x_BTM, x_BTM)
-  y_BTM, w_BKGTS, _ = grid.call(grid.look, ours, case.x_BTM)
+  y_BTM, w_BKGTS, _ = grid.call(grid.attend, ours, case.x_BTM)
   assert tuple(output.shape) == (2, 5, 64) == y_BTM.shape
   assert tuple(averaged.shape) == (2, 5, 5)
   np.testing.assert_allclose(y_BTM, output.numpy(), atol=1e-5)

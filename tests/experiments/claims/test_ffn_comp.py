@@ -208,7 +208,7 @@ def test_attention_and_its_average_train_as_one_program():
 def test_attention_without_a_scale_averages(fresh):
   case = next(grid.cases(lambda shape: grid.attention(shape, mechanism={"kind": "dot", "scale": 0.0})))
   (layer,) = case.modules
-  weights_BKGTS = grid.call(grid.look, layer, case.x_BTM)[1]
+  weights_BKGTS = grid.call(grid.attend, layer, case.x_BTM)[1]
   np.testing.assert_allclose(weights_BKGTS, 1 / case.shape.length, rtol=1e-6)
 
 

@@ -17,7 +17,7 @@ from experiments.probes import longer
 from experiments.probes.subject import Subject
 from experiments.protocol import assess, catalog, reproduce, study
 from experiments.protocol.claim import Check, Trial
-from model import build, initial, see
+from model import build, initial, mask
 from model.errors import Refused
 from model.position.alibi import Alibi
 from train.chance import guess_from_a_bag
@@ -71,7 +71,7 @@ def near(self, q, k, mark_BS=None):
 
 @pytest.mark.parametrize("name", ["POS-1", "POS-6"])
 def test_a_model_that_knows_its_neighbors_fails(name, small):
-  small.setattr(see.Everything, "__call__", near)
+  small.setattr(mask.Everything, "__call__", near)
   assert outcome(CHECKED[name], samples(CHECKED[name])) == "below"
 
 

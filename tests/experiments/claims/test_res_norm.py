@@ -121,7 +121,7 @@ def test_one_layer_used_over_and_over_is_the_real_encoder():
       return checks.loss(model, checks.climb(abstract, layers_L, jnp.arange(4) < 2, x_BTM), batch)
 
     def theirs(x_BTM):
-      logits_BTRV = whole.readout(whole.encoder(x_BTM, batch.inputs.where)[0])
+      logits_BTRV = whole.readout(whole.encoder(x_BTM, batch.inputs.positions)[0])
       return metrics.cross_entropy(logits_BTRV, batch.targets_BTR, batch.weights_BTR)
 
     x_BTM = checks.embedded(model, batch.inputs)

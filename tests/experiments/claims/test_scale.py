@@ -16,7 +16,7 @@ from experiments.claims.scale import checks
 from experiments.protocol import assess, catalog, reproduce, study
 from experiments.protocol.claim import Check, Probe, Trial
 from experiments.run.cohorts import cohort_key, trial_key
-from model import initial, see
+from model import initial, mask
 from model.attention.dot import Dot
 from model.heads import Heads
 from train import metrics
@@ -90,7 +90,7 @@ def test_gradient_at_the_query_against_the_mechanism(factor):
   random = np.random.default_rng(0)
   q_BTD, k_BSD, v_BSD, g_BTD = (random.standard_normal((2, 5, 4)).astype(np.float32) for _ in range(4))
   mechanism = initial.realize(lambda: Dot(1, 4, scale=factor))
-  whole = see.See(see.rows(5), see.rows(5), see.everything())
+  whole = mask.Mask(mask.rows(5), mask.rows(5), mask.everything())
 
   def loss(q_BTD):
     out = mechanism(q_BTD[:, :, None, None], k_BSD[:, :, None], v_BSD[:, :, None], whole)[0]
@@ -191,7 +191,7 @@ def first_outputs(arm):
   sizes = {name: options[name] for name in ("heads", "head_dim", "value_dim")}
   build = partial(Heads, options["width"], mechanism=options["attention"], **sizes)
   x_BTM = np.random.default_rng(0).standard_normal((2, 6, options["width"])).astype(np.float32)
-  whole = see.See(see.rows(6), see.rows(6), see.everything())
+  whole = mask.Mask(mask.rows(6), mask.rows(6), mask.everything())
   with jax.default_matmul_precision("highest"):
     return initial.realize(build, 0, options["init"])(x_BTM, x_BTM, whole)[0]
 

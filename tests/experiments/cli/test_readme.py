@@ -11,7 +11,7 @@ import pytest
 
 from experiments.protocol import catalog
 from experiments.protocol.study import point
-from model import see
+from model import mask
 from model.build import make
 from model.initial import realize
 
@@ -35,7 +35,7 @@ def test_the_mechanism_works_as_a_file_of_ones_own(tmp_path):
   distance = ((np.asarray(q_BTKGD)[:, :, None] - np.asarray(k_BSKD)[:, None, :, :, None]) ** 2).sum(-1)
   expected = -2.0 * distance.transpose(0, 3, 4, 1, 2) / 4
   np.testing.assert_allclose(gaussian.scores(q_BTKGD, k_BSKD), expected, atol=1e-5)
-  everything = see.See(see.rows(3), see.rows(5), see.everything())
+  everything = mask.Mask(mask.rows(3), mask.rows(5), mask.everything())
   dense, blocks = (gaussian(q_BTKGD, k_BSKD, k_BSKD, everything, block=block)[0] for block in (None, 2))
   np.testing.assert_allclose(dense, blocks, atol=1e-5)
 

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from configs import override
-from experiments.probes import entropy, look, mutual_information, pruning, similarity, subspaces
+from experiments.probes import entropy, mutual_information, pruning, recording, similarity, subspaces
 from experiments.probes.subject import Subject
 from experiments.protocol import scales
 from model import build
@@ -164,7 +164,7 @@ def test_trials_of_one_cohort_share_what_a_probe_compiled():
 def test_asked_marks_one_token_per_slot_of_a_query():
   one = subject(task__relations=2)
   batch = one.batch(0)
-  asked_BRTS = look.asked(batch)
+  asked_BRTS = recording.asked(batch)
   assert asked_BRTS.shape == (32, 2, 8, 8)
   assert (asked_BRTS[:, :, 5:].sum(-1) == 1).all()
   assert not asked_BRTS[:, :, :5].any()

@@ -343,7 +343,12 @@ def test_host_code_is_seen_by_nobody_but_its_digest():
   assert hosts.unseen("experiments/worker/pack.py", ["run", "_result"], plain) == ["_result"]
   assert hosts.unseen("train/generate.py", ["generator"], judged) == ["generator"]
   assert hosts.unseen("train/generate.py", ["generator"], plain) == []
-  for path in ("train/loop.py", "experiments/worker/measured.py", "experiments/probes/look.py", "somewhere/new.py"):
+  for path in (
+    "train/loop.py",
+    "experiments/worker/measured.py",
+    "experiments/probes/recording.py",
+    "somewhere/new.py",
+  ):
     assert hosts.unseen(path, ["any"], plain) == ["any"]
 
 

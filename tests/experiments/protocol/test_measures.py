@@ -48,7 +48,7 @@ def test_slices_and_what_is_judged_are_read_without_running_the_task(kind):
 def test_the_judge_measures_what_the_task_says():
   config = override.resolve(override.load("g2p", {"task.judge_words": 3}))
   task = build.make("tasks", config["task"], package="train")
-  found = task.judge(lambda source, where, length: [[0] * length] * len(source), "validation")
+  found = task.judge(lambda source, positions, length: [[0] * length] * len(source), "validation")
   assert set(found) == set(scales.judged(config))
   assert {name: scales.scale(config, name).better for name in found} == {"wer": "min", "per": "min", "words": ""}
 

@@ -151,13 +151,17 @@ def test_a_probe_counts_where_it_is_asked_for_and_nowhere_else(tree):
   probes = {
     "experiments/probes/entropy.py": "from experiments.probes import look\nfrom experiments.protocol import stats\n"
   }
-  probes |= {"experiments/probes/look.py": "", "experiments/probes/pruning.py": "", "experiments/protocol/stats.py": ""}
+  probes |= {
+    "experiments/probes/recording.py": "",
+    "experiments/probes/pruning.py": "",
+    "experiments/protocol/stats.py": "",
+  }
   for path, text in probes.items():
     (tree / path).parent.mkdir(parents=True, exist_ok=True)
     (tree / path).write_text(text)
   assert digest.files_in_use({**CONFIG, "probes": []}, tree) == digest.files_in_use(CONFIG, tree)
   used = set(digest.files_in_use({**CONFIG, "probes": ["entropy"]}, tree)) - set(digest.files_in_use(CONFIG, tree))
-  assert used == {"experiments/probes/entropy.py", "experiments/probes/look.py"}
+  assert used == {"experiments/probes/entropy.py", "experiments/probes/recording.py"}
 
 
 def test_words_are_the_texts_of_the_code(tree):
@@ -203,7 +207,7 @@ def test_the_files_that_decide_a_trials_numbers_are_there():
   ours += [f"model/{name}.py" for name in ("decode", "language", "initial")]
   ours += [
     f"experiments/{name}.py"
-    for name in ("worker/brief", "worker/measured", "probes/entropy", "probes/look", "probes/subject")
+    for name in ("worker/brief", "worker/measured", "probes/entropy", "probes/recording", "probes/subject")
   ]
   for path in ours:
     assert path in files, path

@@ -22,7 +22,7 @@ def test_no_two_have_one_old_name():
 
 
 def test_what_never_moved_keeps_its_name():
-  for name in ("experiments.probes.look", "model.attention.dot", "experiments"):
+  for name in ("experiments.probes.recording", "model.attention.dot", "experiments"):
     assert moved.now(name) == moved.before(name) == name
   assert moved.path_now("model/attention/dot.py") == "model/attention/dot.py"
   assert moved.path_now("experiments/claimed.py") == "experiments/claimed.py"

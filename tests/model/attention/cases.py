@@ -12,8 +12,8 @@ from flax import nnx
 import model.attention
 from model import build
 from model.initial import realize
+from model.mask import Mask, Positions, causal
 from model.position.scheme import Position
-from model.see import See, Where, causal
 from tests import contract
 
 KINDS = contract.kinds("attention")
@@ -72,40 +72,40 @@ class Solved(NamedTuple):
   grads: tuple  # of sum(out * target) by q, k and v
 
 
-def solve(made, qkv, see, target=1.0, block=None):
+def solve(made, qkv, mask, target=1.0, block=None):
   """Everything in one program of few shapes: compiling is what costs time in these tests."""
-  return jax.device_get(_solve(made, qkv, see, np.asarray(target, np.float32), block))
+  return jax.device_get(_solve(made, qkv, mask, np.asarray(target, np.float32), block))
 
 
-def run(made, qkv, see, scheme=None, block=None):
+def run(made, qkv, mask, scheme=None, block=None):
   """Output and log-sum-exp alone, under a position scheme."""
-  return jax.device_get(_run(made, qkv, see, scheme, block))
+  return jax.device_get(_run(made, qkv, mask, scheme, block))
 
 
-def recall(made, qkv, see, scheme=None):
+def over_cache(made, qkv, mask, scheme=None):
   """Output alone, as over a cache of keys in any order."""
-  return jax.device_get(_recall(made, qkv, see, scheme))
+  return jax.device_get(_over_cache(made, qkv, mask, scheme))
 
 
 @jax.jit
-def _recall(made, qkv, see, scheme):
-  return made.recall(*qkv, see, scheme)[0]
+def _over_cache(made, qkv, mask, scheme):
+  return made.over_cache(*qkv, mask, scheme)[0]
 
 
 @functools.partial(jax.jit, static_argnames="block")
-def _run(made, qkv, see, scheme, block):
-  return made(*qkv, see, scheme, block=block)
+def _run(made, qkv, mask, scheme, block):
+  return made(*qkv, mask, scheme, block=block)
 
 
 @functools.partial(jax.jit, static_argnames="block")
-def _solve(made, qkv, see, target, block):
+def _solve(made, qkv, mask, target, block):
   def loss(qkv):
-    out_BTKGD, lse_BKGT = made(*qkv, see, block=block)
+    out_BTKGD, lse_BKGT = made(*qkv, mask, block=block)
     wide_BTKGD = out_BTKGD.astype(jnp.promote_types(out_BTKGD.dtype, jnp.float32))
     return (wide_BTKGD * target).sum(), (out_BTKGD, lse_BKGT)
 
   grads, (out, lse) = jax.grad(loss, has_aux=True)(tuple(qkv))
-  weights = None if made.supports.weights == "none" else made.weights(*qkv[:2], see)
+  weights = None if made.supports.weights == "none" else made.weights(*qkv[:2], mask)
   return Solved(out, lse, weights, grads)
 
 
@@ -127,19 +127,19 @@ def qkv(kv_heads, groups, *, batch=B, queries=T, keys=T, head_dim=D, value_dim=D
 
 def whole(start=0):
   """Two rows of one document of 16 tokens each."""
-  return Where(np.broadcast_to(np.arange(16, dtype=np.int32) + start, (2, 16)), np.ones((2, 16), np.int32))
+  return Positions(np.broadcast_to(np.arange(16, dtype=np.int32) + start, (2, 16)), np.ones((2, 16), np.int32))
 
 
 def packed():
   """Row 0: documents of 5 and 8 tokens, then padding; row 1: one document of 16."""
   pos = np.array([[*range(5), *range(8), 0, 0, 0], [*range(16)]], np.int32)
   segment = np.array([[1] * 5 + [2] * 8 + [0] * 3, [1] * 16], np.int32)
-  return Where(pos, segment)
+  return Positions(pos, segment)
 
 
-def self_see(where, rule=None):
-  """Who sees whom among the tokens of `where`."""
-  return See(where, where, causal() if rule is None else rule)
+def self_mask(positions, rule=None):
+  """Who sees whom among the tokens at `positions`."""
+  return Mask(positions, positions, causal() if rule is None else rule)
 
 
 class After(Position):
@@ -148,8 +148,8 @@ class After(Position):
   def __init__(self, heads, seed=0):
     self.table_HR = jnp.asarray(np.random.default_rng(seed).normal(size=(heads, 9)), jnp.float32)
 
-  def after(self, q_where, k_where):
-    return jnp.moveaxis(self.table_HR[:, _distance(q_where, k_where)], 0, 1)
+  def after(self, q_positions, k_positions):
+    return jnp.moveaxis(self.table_HR[:, _distance(q_positions, k_positions)], 0, 1)
 
 
 class Inside(Position):
@@ -158,8 +158,8 @@ class Inside(Position):
   def __init__(self, head_dim, seed=0):
     self.table_RD = jnp.asarray(np.random.default_rng(seed).normal(size=(9, head_dim)), jnp.float32)
 
-  def inside(self, q_BTKGD, k_BSKD, q_where, k_where):
-    tile = self.table_RD[_distance(q_where, k_where)]
+  def inside(self, q_BTKGD, k_BSKD, q_positions, k_positions):
+    tile = self.table_RD[_distance(q_positions, k_positions)]
     return jnp.einsum("btkgd,btsd->bkgts", q_BTKGD, jnp.broadcast_to(tile, (q_BTKGD.shape[0], *tile.shape[1:])))
 
 
@@ -169,13 +169,13 @@ class Values(Position):
   def __init__(self, head_dim, seed=1):
     self.table_RD = jnp.asarray(np.random.default_rng(seed).normal(size=(9, head_dim)), jnp.float32)
 
-  def values(self, w_BKGTS, q_where, k_where):
-    tile = self.table_RD[_distance(q_where, k_where)]
+  def values(self, w_BKGTS, q_positions, k_positions):
+    tile = self.table_RD[_distance(q_positions, k_positions)]
     return jnp.einsum("bkgts,btsd->btkgd", w_BKGTS, jnp.broadcast_to(tile, (w_BKGTS.shape[0], *tile.shape[1:])))
 
 
-def _distance(q_where, k_where):
-  return jnp.clip(jnp.asarray(k_where.pos_BT)[:, None, :] - jnp.asarray(q_where.pos_BT)[:, :, None], -4, 4) + 4
+def _distance(q_positions, k_positions):
+  return jnp.clip(jnp.asarray(k_positions.pos_BT)[:, None, :] - jnp.asarray(q_positions.pos_BT)[:, :, None], -4, 4) + 4
 
 
 def terms(heads, head_dim):

@@ -28,10 +28,10 @@ def test_scores_are_bounded_by_the_norm_of_the_readout():
 
 def test_the_gain_multiplies_scores_and_gain_zero_is_a_mean():
   q, k, v = cases.qkv(2, 2)
-  see = cases.self_see(cases.packed())
+  mask = cases.self_mask(cases.packed())
   plain, strong, flat = (cases.mechanism("additive", 2, 2, gain=gain) for gain in (1.0, 3.0, 0.0))
   np.testing.assert_allclose(strong.scores(q, k), 3 * plain.scores(q, k), rtol=1e-5, atol=1e-6)
-  np.testing.assert_allclose(cases.run(flat, (q, k, v), see)[0][1, 4, 0, 0], v[1, :5, 0].mean(0), rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(cases.run(flat, (q, k, v), mask)[0][1, 4, 0, 0], v[1, :5, 0].mean(0), rtol=1e-5, atol=1e-6)
 
 
 def test_it_is_one_hidden_layer_on_the_concatenated_pair():

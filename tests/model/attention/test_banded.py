@@ -6,7 +6,7 @@ import pytest
 
 from model.errors import Refused
 from model.kernels import tiles
-from model.see import See, causal, everything, rows
+from model.mask import Mask, causal, everything, rows
 from tests.model.attention import cases, oracles_sparse, sparse
 
 CASES = {  # rule, options, what the oracle is told
@@ -30,14 +30,14 @@ def test_equals_the_oracle_and_a_shuffled_cache_on_packed_rows(name, monkeypatch
   if name in ("globals", "dilated"):  # these in several steps
     monkeypatch.setitem(tiles.STEP, "cpu", 2**13)
   rule, options, told = CASES[name]
-  made, where, mark_BT = banded(**options), sparse.packed(85), sparse.marks(85)
+  made, positions, mark_BT = banded(**options), sparse.packed(85), sparse.marks(85)
   qkv = sparse.vectors(85, made.views)
   pattern, view = oracles_sparse.banded(**told)
   expected = oracles_sparse.attention(
-    pattern, *qkv, sparse.rows_of(where, mark_BT), rule == causal(), sparse.D**-0.5, view
+    pattern, *qkv, sparse.rows_of(positions, mark_BT), rule == causal(), sparse.D**-0.5, view
   )
   mark_BT = mark_BT if made.symbols else None
-  sparse.check(made, qkv, where, rule, expected, mark_BT=mark_BT, slopes=name in ("globals", "causal"))
+  sparse.check(made, qkv, positions, rule, expected, mark_BT=mark_BT, slopes=name in ("globals", "causal"))
 
 
 def test_gradients_agree_with_finite_differences(monkeypatch):
@@ -75,9 +75,9 @@ def test_no_array_grows_with_the_square_of_the_row():
 
 
 def test_a_window_beyond_the_row_is_dot():
-  qkv, see = cases.qkv(2, 2), cases.self_see(cases.packed())
-  plain = cases.run(cases.mechanism("dot", 2, 2), qkv, see)
-  for ours, theirs in zip(cases.run(cases.mechanism("banded", 2, 2, window=16), qkv, see), plain, strict=True):
+  qkv, mask = cases.qkv(2, 2), cases.self_mask(cases.packed())
+  plain = cases.run(cases.mechanism("dot", 2, 2), qkv, mask)
+  for ours, theirs in zip(cases.run(cases.mechanism("banded", 2, 2, window=16), qkv, mask), plain, strict=True):
     sparse.close(ours, theirs)
 
 
@@ -87,17 +87,17 @@ def test_each_layer_has_its_window_and_the_last_one_lasts():
   )
   for layer, width in ((0, 3), (1, 7), (4, 7)):
     made = cases.realize(lambda layer=layer: make(layer))
-    where = rows(12)
-    seen = np.asarray(made.narrow(See(where, where, everything())).tile())[0]
+    positions = rows(12)
+    seen = np.asarray(made.own_mask(Mask(positions, positions, everything())).tile())[0]
     assert seen[6].sum() == min(12, 2 * width - 1)
 
 
 def test_weights_are_those_of_the_output():
-  made, where = banded(windows=(1, 4, 2, 3), anchors=(3,)), sparse.packed(40)
+  made, positions = banded(windows=(1, 4, 2, 3), anchors=(3,)), sparse.packed(40)
   q, k, v = (tuple(side) for side in sparse.vectors(40, 2))
-  see = See(where, where, everything())
-  weights, out = jax.jit(lambda q, k, v: (made.weights(q, k, see), made.recall(q, k, v, see)[0]))(q, k, v)
-  is_global_BT = (where.pos_BT == 3) & (where.segment_BT > 0)
+  mask = Mask(positions, positions, everything())
+  weights, out = jax.jit(lambda q, k, v: (made.weights(q, k, mask), made.over_cache(q, k, v, mask)[0]))(q, k, v)
+  is_global_BT = (positions.pos_BT == 3) & (positions.segment_BT > 0)
   mixed = [np.einsum("bkgts,bskd->btkgd", weights, side) for side in v]
   sparse.close(np.where(is_global_BT[:, :, None, None, None], mixed[1], mixed[0]), out)
 
@@ -125,6 +125,6 @@ def test_what_is_out_of_range_is_refused_in_one_line(options):
 
 
 def test_symbols_without_marks_are_refused():
-  made, where = banded(symbols=(1,)), sparse.packed(40)
+  made, positions = banded(symbols=(1,)), sparse.packed(40)
   with pytest.raises(Refused, match="mark_BS"):
-    made(*(tuple(side) for side in sparse.vectors(40, 2)), See(where, where, causal()))
+    made(*(tuple(side) for side in sparse.vectors(40, 2)), Mask(positions, positions, causal()))

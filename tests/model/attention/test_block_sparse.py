@@ -7,7 +7,7 @@ import pytest
 
 from model.errors import Refused
 from model.kernels import grid, tiles
-from model.see import See, Where, causal, everything, rows
+from model.mask import Mask, Positions, causal, everything, rows
 from tests.model.attention import cases, oracles_sparse, sparse
 
 SIZE = 8
@@ -33,7 +33,7 @@ def told(made, rule):
   if made.pattern == "fixed":
     return oracles_sparse.fixed(SIZE, made.columns)
   place, count = np.meshgrid(np.arange(16), np.arange(1, 17), indexing="ij")
-  blocks, there = (np.asarray(a) for a in made.narrow(See(rows(1), rows(1), rule)).rule.second.draw(place, count))
+  blocks, there = (np.asarray(a) for a in made.own_mask(Mask(rows(1), rows(1), rule)).rule.second.draw(place, count))
 
   def drawn(i, n):
     return set(blocks[i, n - 1][there[i, n - 1]].tolist())
@@ -47,11 +47,11 @@ def test_equals_the_oracle_and_a_shuffled_cache(name, monkeypatch):
   if slopes:  # these in several steps
     monkeypatch.setitem(tiles.STEP, "cpu", 2**13)
   made, length = sparsely(**options), 83
-  where = sparse.packed(length) if traced else Where(*(np.repeat(a, 2, 0) for a in rows(length, start=5)))
+  positions = sparse.packed(length) if traced else Positions(*(np.repeat(a, 2, 0) for a in rows(length, start=5)))
   qkv = sparse.vectors(length, 1)
-  seen = sparse.rows_of(where, np.zeros((2, length), bool))
+  seen = sparse.rows_of(positions, np.zeros((2, length), bool))
   expected = oracles_sparse.attention(told(made, rule), *qkv, seen, rule == causal(), sparse.D**-0.5)
-  sparse.check(made, qkv, where, rule, expected, traced=traced, slopes=slopes)
+  sparse.check(made, qkv, positions, rule, expected, traced=traced, slopes=slopes)
 
 
 def test_gradients_agree_with_finite_differences(monkeypatch):
@@ -65,7 +65,7 @@ def test_gradients_agree_with_finite_differences(monkeypatch):
 
 def test_random_blocks_are_new_distinct_and_every_choice_is_as_likely():
   made = sparsely(random=2)
-  pattern = made.narrow(See(rows(1), rows(1), everything())).rule.second
+  pattern = made.own_mask(Mask(rows(1), rows(1), everything())).rule.second
   count, seeds = 9, 4000
   draw = lambda key: type(pattern)(SIZE, 1, 2, False, key).draw(jnp.full(1, 4), jnp.full(1, count))  # noqa: E731
   blocks, there = jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(0), seeds))
@@ -79,7 +79,7 @@ def test_random_blocks_are_new_distinct_and_every_choice_is_as_likely():
 
 
 def test_random_blocks_of_a_causal_row_lie_before_and_do_not_depend_on_its_length():
-  pattern = sparsely(random=2).narrow(See(rows(1), rows(1), causal())).rule.second
+  pattern = sparsely(random=2).own_mask(Mask(rows(1), rows(1), causal())).rule.second
   place = jnp.arange(12)
   draw = jax.jit(pattern.draw)
   (short, there), (long, there_too) = (draw(place, jnp.full(12, count)) for count in (12, 40))
@@ -90,8 +90,8 @@ def test_random_blocks_of_a_causal_row_lie_before_and_do_not_depend_on_its_lengt
 
 
 def test_two_layers_draw_differently():
-  where = rows(30 * SIZE)
-  look = jax.jit(lambda made: made.narrow(See(where, where, everything())).tile())
+  positions = rows(30 * SIZE)
+  look = jax.jit(lambda made: made.own_mask(Mask(positions, positions, everything())).tile())
   seen = [np.asarray(look(cases.mechanism("block_sparse", 1, 1, seed=seed, block_size=SIZE))) for seed in (0, 1)]
   assert (seen[0] != seen[1]).any()
   assert seen[0].sum((1, 2)) == seen[1].sum((1, 2))
@@ -101,7 +101,7 @@ def test_documents_are_laid_out_by_blocks():
   rng, length = np.random.default_rng(0), 120
   lengths = [rng.choice([1, 2, 5, 7, 8, 9, 16, 23], length) for _ in range(6)]
   segment = np.stack([np.repeat(np.arange(1, length + 1), row)[:length] for row in lengths]).astype(np.int32)
-  plan = jax.jit(lambda segment: grid.lay(Where(segment, segment), SIZE))(segment)
+  plan = jax.jit(lambda segment: grid.lay(Positions(segment, segment), SIZE))(segment)
   for row, to in zip(segment, np.asarray(plan.to_RT), strict=True):
     assert len(set(to)) == len(to)  # none on top of another
     assert to.max() < int(plan.blocks) * SIZE
@@ -127,9 +127,11 @@ def test_no_array_grows_with_the_square_of_the_row():
 
 
 def test_a_row_that_one_query_sees_is_dot():
-  qkv, see = cases.qkv(2, 2), cases.self_see(cases.packed(), everything())
-  plain = cases.run(cases.mechanism("dot", 2, 2), qkv, see)
-  for ours, theirs in zip(cases.run(cases.mechanism("block_sparse", 2, 2, block_size=8), qkv, see), plain, strict=True):
+  qkv, mask = cases.qkv(2, 2), cases.self_mask(cases.packed(), everything())
+  plain = cases.run(cases.mechanism("dot", 2, 2), qkv, mask)
+  for ours, theirs in zip(
+    cases.run(cases.mechanism("block_sparse", 2, 2, block_size=8), qkv, mask), plain, strict=True
+  ):
     sparse.close(ours, theirs)
 
 

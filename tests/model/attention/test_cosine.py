@@ -25,18 +25,18 @@ def test_a_vector_with_itself_reaches_the_scale():
 def test_on_unit_vectors_it_is_dot_attention():
   q, k, v = cases.qkv(2, 2)
   q, k = (a / np.linalg.norm(a, axis=-1, keepdims=True) for a in (q, k))
-  see = cases.self_see(cases.packed())
+  mask = cases.self_mask(cases.packed())
   cosine = cases.realize(lambda: cases.build.make("attention", {"kind": "cosine", "scale": 3.0}, heads=4, head_dim=8))
   dot = cases.mechanism("dot", 2, 2, scale=3.0)
   np.testing.assert_allclose(
-    cases.run(cosine, (q, k, v), see)[0], cases.run(dot, (q, k, v), see)[0], rtol=1e-5, atol=1e-6
+    cases.run(cosine, (q, k, v), mask)[0], cases.run(dot, (q, k, v), mask)[0], rtol=1e-5, atol=1e-6
   )
 
 
 def test_a_zero_query_spreads_evenly_with_a_finite_gradient():
   made = cases.mechanism("cosine", 1, 1)
   q, k, v = cases.qkv(1, 1)
-  see = cases.self_see(cases.packed())
-  out, _ = cases.run(made, (0 * q, k, v), see)
+  mask = cases.self_mask(cases.packed())
+  out, _ = cases.run(made, (0 * q, k, v), mask)
   np.testing.assert_allclose(out[1, 3, 0, 0], v[1, :4, 0].mean(0), rtol=1e-5, atol=1e-6)
-  assert all(np.isfinite(g).all() for g in cases.solve(made, (0 * q, k, v), see).grads)
+  assert all(np.isfinite(g).all() for g in cases.solve(made, (0 * q, k, v), mask).grads)

@@ -12,14 +12,14 @@ TARGET = np.random.default_rng(1).normal(size=(cases.B, cases.T, 1, 1, cases.D))
 
 @pytest.mark.parametrize("kind", cases.KINDS)
 def test_a_mechanism_agrees_with_the_cpu(kind):
-  made, given, see = _case(kind)
-  device.agree(lambda made, given: cases.solve(made, given, see, TARGET), made, given)
+  made, given, mask = _case(kind)
+  device.agree(lambda made, given: cases.solve(made, given, mask, TARGET), made, given)
 
 
 @pytest.mark.parametrize("kind", cases.able(blockwise=True))
 def test_by_blocks_of_keys_it_agrees_too(kind):
-  made, given, see = _case(kind)
-  device.agree(lambda made, given: cases.run(made, given, see, block=cases.paths(kind)[-1]), made, given)
+  made, given, mask = _case(kind)
+  device.agree(lambda made, given: cases.run(made, given, mask, block=cases.paths(kind)[-1]), made, given)
 
 
 def _case(kind):
@@ -27,4 +27,4 @@ def _case(kind):
   views = cases.mechanism(kind, *grouping).views
   given = cases.given(kind, *grouping)
   given = tuple((one,) * views for one in given) if views > 1 else given
-  return cases.mechanism(kind, *grouping), given, cases.self_see(cases.packed())
+  return cases.mechanism(kind, *grouping), given, cases.self_mask(cases.packed())

@@ -10,8 +10,8 @@ from flax import nnx
 
 from model.heads import Heads
 from model.initial import realize
+from model.mask import Mask, causal, rows
 from model.position.rope import Rope
-from model.see import See, causal, rows
 
 pytestmark = pytest.mark.peer
 
@@ -72,12 +72,12 @@ def test_diffllama(kv_heads):
   for name in vectors:
     getattr(made.mechanism, name)[...] = state[name]
   graph, params, rest = nnx.split(made, nnx.Param, ...)
-  see = See(rows(LENGTH), rows(LENGTH), causal())
+  mask = Mask(rows(LENGTH), rows(LENGTH), causal())
 
   @jax.jit
   def solved(params, x):
     def loss(params, x):
-      y, _ = nnx.merge(graph, params, rest)(x, x, see, position=Rope(WIDTH, HEADS, D))
+      y, _ = nnx.merge(graph, params, rest)(x, x, mask, scheme=Rope(WIDTH, HEADS, D))
       return (y * target).sum(), y
 
     return jax.grad(loss, (0, 1), has_aux=True)(params, x)

@@ -16,7 +16,7 @@ from model.errors import Refused
 from model.heads import Heads
 from model.kernels import tiles
 from model.language import Inputs
-from model.see import causal, everything, rows
+from model.mask import causal, everything, rows
 from model.vocabulary import Vocabulary
 from tests.model import tiny
 from tests.model.attention import cases
@@ -47,8 +47,8 @@ def given(kind, views=1) -> Any:
   return (q, k, v) if views == 1 else tuple((side,) * views for side in (q, k, v))
 
 
-def see(rule=None):
-  return cases.self_see(rows(LENGTH), everything() if rule is None else rule)
+def mask(rule=None):
+  return cases.self_mask(rows(LENGTH), everything() if rule is None else rule)
 
 
 @functools.partial(jax.jit, static_argnames="block")
@@ -70,7 +70,7 @@ def check_lost(lost, clean, rate=RATE):
 @pytest.mark.parametrize(("kind", "block"), [place for place in PLACES if place[0] != "differential"])
 def test_weights_are_lost_or_grow_by_what_was_lost(kind, block):
   losing, made = dropping(kind)
-  who = see(causal()) if kind == "lsh" else see()
+  who = mask(causal()) if kind == "lsh" else mask()
   clean, (one, again, other) = (
     np.asarray(outputs(made, given(kind), who, None, block)),
     (np.asarray(outputs(losing, given(kind), who, jax.random.key(n), block)) for n in (0, 0, 1)),
@@ -89,7 +89,7 @@ def test_torch_loses_weights_alike():
   clean, lost = (attend(q, k, v, dropout_p=rate).numpy() for rate in (0.0, RATE))
   check_lost(lost, clean)
   losing, made = dropping("dot")
-  ours = [np.asarray(outputs(m, given("dot"), see(), jax.random.key(0)))[:, :, :, 0] for m in (made, losing)]
+  ours = [np.asarray(outputs(m, given("dot"), mask(), jax.random.key(0)))[:, :, :, 0] for m in (made, losing)]
   np.testing.assert_allclose(np.moveaxis(ours[0], 1, 2), clean, atol=2e-6)
   check_lost(ours[1], ours[0])
 
@@ -97,7 +97,7 @@ def test_torch_loses_weights_alike():
 def test_the_mean_over_many_keys_is_the_output_of_evaluation():
   losing, made = dropping("dot")
   q, k, v = cases.given("dot", K, 1)
-  who, n = cases.self_see(cases.packed()), 2000
+  who, n = cases.self_mask(cases.packed()), 2000
   run = jax.jit(jax.vmap(lambda key: losing(q, k, v, who, key=key)[0]))
   found = np.asarray(run(jax.random.split(jax.random.key(0), n)))
   error = found.std(0) / n**0.5
@@ -106,11 +106,11 @@ def test_the_mean_over_many_keys_is_the_output_of_evaluation():
 
 def test_blocks_and_tiles_lose_weights_of_their_own():
   made, _ = dropping("dot")
-  lost = np.asarray(outputs(made, given("dot"), see(), jax.random.key(0), 8)) == 0
+  lost = np.asarray(outputs(made, given("dot"), mask(), jax.random.key(0), 8)) == 0
   first, *others = np.split(lost, LENGTH // 8, -1)
   assert all((first != other).any() for other in others)
   for kind in ("banded", "block_sparse"):
-    lost = np.asarray(outputs(dropping(kind)[0], given(kind), see(), jax.random.key(0))) == 0
+    lost = np.asarray(outputs(dropping(kind)[0], given(kind), mask(), jax.random.key(0))) == 0
     own_BTK = np.diagonal(lost[:, :, :, 0], axis1=1, axis2=3)  # of each token on itself, which all see
     blocks = np.split(own_BTK, LENGTH // 16, -1)
     assert all((blocks[0] != other).any() for other in blocks[1:])
@@ -123,7 +123,7 @@ def test_scanned_tiles_lose_what_tiles_at_once_lose_and_their_gradients_agree(ki
 
   def solve(step):
     monkeypatch.setitem(tiles.STEP, "cpu", step)
-    loss = lambda qkv: (losing(*qkv, see(), key=jax.random.key(3))[0] * target).sum()  # noqa: E731
+    loss = lambda qkv: (losing(*qkv, mask(), key=jax.random.key(3))[0] * target).sum()  # noqa: E731
     return jax.device_get(jax.jit(jax.value_and_grad(loss))(given(kind)))
 
   at_once, scanned = solve(2**24), solve(2**9)
@@ -133,7 +133,7 @@ def test_scanned_tiles_lose_what_tiles_at_once_lose_and_their_gradients_agree(ki
 
 def test_global_tokens_and_their_readers_lose_weights():
   losing, made = dropping("banded", anchors=(0, 40))
-  clean, lost = (np.asarray(outputs(m, given("banded", 2), see(), jax.random.key(0))) for m in (made, losing))
+  clean, lost = (np.asarray(outputs(m, given("banded", 2), mask(), jax.random.key(0))) for m in (made, losing))
   is_lost = check_lost(lost, clean)
   for rows_or_columns in (is_lost[:, 40], is_lost[..., 40]):
     assert rows_or_columns.any()
@@ -143,7 +143,7 @@ def test_global_tokens_and_their_readers_lose_weights():
 def test_both_halves_of_a_differential_head_lose_the_same_weights():
   """So it is their difference that loses them; the norm behind it scales each row as a whole."""
   losing, made = dropping("differential")
-  clean, lost = (np.asarray(outputs(m, given("differential"), see(), jax.random.key(0))) for m in (made, losing))
+  clean, lost = (np.asarray(outputs(m, given("differential"), mask(), jax.random.key(0))) for m in (made, losing))
   is_lost = np.abs(lost) < 1e-9
   assert abs(is_lost.mean() - RATE) < 0.02
   sizes = np.where(is_lost, np.nan, lost / np.where(np.abs(clean) > 1e-3, clean, np.nan))

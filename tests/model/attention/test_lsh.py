@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from model.errors import Refused
-from model.see import See, Where, causal, everything, rows, window
+from model.mask import Mask, Positions, causal, everything, rows, window
 from tests.model import oracle
 from tests.model.attention import cases, oracles_lsh
 
@@ -21,11 +21,11 @@ CASES = {  # (options, causal, a shift that turns the queries of the second row 
 }
 
 
-def where():
+def positions():
   """Two rows: a long sequence, one that fits into a chunk, a middling one and padding; and one sequence."""
   pos = np.array([[*range(25), *range(6), *range(9), 0, 0, 0], [*range(T)]], np.int32)
   segment = np.array([[1] * 25 + [2] * 6 + [3] * 9 + [0] * 3, [1] * T], np.int32)
-  return Where(pos, segment)
+  return Positions(pos, segment)
 
 
 def inputs(seed=0, dtype=np.float32, length=T):
@@ -44,9 +44,9 @@ def solve(*given):
 
 
 @functools.partial(jax.jit, static_argnames="rule")
-def _solve(made, q, v, where, rule, target):
+def _solve(made, q, v, positions, rule, target):
   def loss(q, v):
-    out = made(q, q[:, :, :, 0], v, See(where, where, rule))[0]
+    out = made(q, q[:, :, :, 0], v, Mask(positions, positions, rule))[0]
     return (out.astype(jnp.float32) * target).sum(), out
 
   grads, out = jax.grad(loss, argnums=(0, 1), has_aux=True)(q, v)
@@ -54,8 +54,8 @@ def _solve(made, q, v, where, rule, target):
 
 
 @functools.partial(jax.jit, static_argnames=("rule", "method"))
-def call(made, q, k, v, q_where, k_where, rule, method="recall"):
-  return getattr(made, method)(q, k, v, See(q_where, k_where, rule))[0]
+def call(made, q, k, v, q_positions, k_positions, rule, method="recall"):
+  return getattr(made, method)(q, k, v, Mask(q_positions, k_positions, rule))[0]
 
 
 @functools.partial(jax.jit, static_argnames="columns")
@@ -63,28 +63,30 @@ def rotations(made, columns):
   return made.rotations(columns)
 
 
-def slow(made, q, v, where, is_causal, form):
+def slow(made, q, v, positions, is_causal, form):
   """An oracle over rows and heads; form(q, v, seen, buckets, segments) is one head of one row."""
-  seen_BTS = oracle.seen(oracle.causal if is_causal else oracle.everything, *where, *where)
+  seen_BTS = oracle.seen(oracle.causal if is_causal else oracle.everything, *positions, *positions)
   halves = np.array(made.factors(q.shape[1])) // 2
   drawn_RKDF = np.asarray(rotations(made, int(halves.sum())), np.float64)
   out = np.zeros(q.shape)
   for b, head in np.ndindex(q.shape[0], q.shape[2]):
     matrices = [np.split(drawn_RKDF[r, head], halves.cumsum()[:-1], -1) for r in range(made.rounds)]
-    q_TD, v_TD, segment_T = (np.asarray(a, np.float64) for a in (q[b, :, head, 0], v[b, :, head], where.segment_BT[b]))
+    q_TD, v_TD, segment_T = (
+      np.asarray(a, np.float64) for a in (q[b, :, head, 0], v[b, :, head], positions.segment_BT[b])
+    )
     bucket_RT = oracles_lsh.buckets(q_TD, segment_T, matrices, made.chunk)
     out[b, :, head, 0] = form(q_TD, v_TD, seen_BTS[b], bucket_RT, segment_T)
   return out
 
 
-def slow_call(made, q, v, where, is_causal):
+def slow_call(made, q, v, positions, is_causal):
   def form(q_TD, v_TD, seen_TS, bucket_RT, segment_T):
     if made.strict:
       return oracles_lsh.paper(q_TD, v_TD, seen_TS, bucket_RT, segment_T, made.chunk)
     pairs = oracles_lsh.reached(bucket_RT, segment_T, made.chunk, strict=False)
     return oracles_lsh.attend(q_TD, v_TD, seen_TS, pairs, once=False)[0]
 
-  return slow(made, q, v, where, is_causal, form)
+  return slow(made, q, v, positions, is_causal, form)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -93,11 +95,11 @@ def test_equals_the_slow_loops(name):
   made, (q, v) = mechanism(**options), inputs()
   q[1] += np.float32(shift)
   if is_causal:  # the program that most tests here share
-    out = solve(made, q, v, where(), causal(), np.ones_like(q))[0]
+    out = solve(made, q, v, positions(), causal(), np.ones_like(q))[0]
     np.testing.assert_array_equal(out[0, [0, 25, 31], :, 0], v[0, [0, 25, 31]])  # nothing else to see: itself
   else:
-    out = call(made, q, q[:, :, :, 0], v, where(), where(), everything(), "__call__")
-  np.testing.assert_allclose(out, slow_call(made, q, v, where(), is_causal), rtol=1e-5, atol=5e-6)
+    out = call(made, q, q[:, :, :, 0], v, positions(), positions(), everything(), "__call__")
+  np.testing.assert_allclose(out, slow_call(made, q, v, positions(), is_causal), rtol=1e-5, atol=5e-6)
   assert (out[0, 40:] == 0).all()
 
 
@@ -105,20 +107,20 @@ def test_gradients_agree_with_the_slow_loops():
   made, (q, v) = mechanism(rounds=4, buckets=BUCKETS), inputs()
   rng = np.random.default_rng(1)
   target, by = rng.normal(size=q.shape), [1e-6 * rng.normal(size=a.shape) for a in (q, v)]
-  _, *grads = solve(made, q, v, where(), causal(), target.astype(np.float32))
+  _, *grads = solve(made, q, v, positions(), causal(), target.astype(np.float32))
   for i in range(2):
-    sides = [slow_call(made, q + s * by[0] * (i == 0), v + s * by[1] * (i == 1), where(), True) for s in (1, -1)]
+    sides = [slow_call(made, q + s * by[0] * (i == 0), v + s * by[1] * (i == 1), positions(), True) for s in (1, -1)]
     slope = ((sides[0] - sides[1]) / 2 * target).sum()
     assert slope == pytest.approx((grads[i] * by[i]).sum(), rel=1e-3)
 
 
 def test_no_gradient_reaches_the_future_or_another_sequence():
   made, (q, v) = mechanism(rounds=4, buckets=BUCKETS), inputs()
-  segment_BT = where().segment_BT
+  segment_BT = positions().segment_BT
   for t in range(T):
     target = np.zeros(q.shape, np.float32)
     target[:, t] = 1.0
-    _, by_q, by_v = solve(made, q, v, where(), causal(), target)
+    _, by_q, by_v = solve(made, q, v, positions(), causal(), target)
     for b in range(2):
       hidden_T = (np.arange(T) > t) | (segment_BT[b] != segment_BT[b, t]) | (segment_BT[b] == 0)
       assert (by_q[b, hidden_T] == 0).all()
@@ -127,7 +129,7 @@ def test_no_gradient_reaches_the_future_or_another_sequence():
 
 
 def test_the_efficient_path_is_the_definition_where_buckets_fit_into_chunks():
-  made, (q, v), place = mechanism(rounds=4, buckets=BUCKETS), inputs(), where()
+  made, (q, v), place = mechanism(rounds=4, buckets=BUCKETS), inputs(), positions()
   hashed = np.asarray(jax.jit(lambda made: made.hash(q[:, :, :, 0], place, place))(made))
   for b, segment in ((0, 1), (0, 2), (0, 3), (1, 1)):
     labels_KRT = hashed[b][..., place.segment_BT[b] == segment]
@@ -140,7 +142,7 @@ def test_the_efficient_path_is_the_definition_where_buckets_fit_into_chunks():
 
 
 def test_the_order_of_a_cache_does_not_matter_and_empty_slots_are_not_seen():
-  made, (q, v), place = mechanism(rounds=4, buckets=BUCKETS), inputs(), where()
+  made, (q, v), place = mechanism(rounds=4, buckets=BUCKETS), inputs(), positions()
   order = np.random.default_rng(0).permutation(T)
   plain = call(made, q, q[:, :, :, 0], v, place, place, causal())
   mixed = call(made, q, q[:, :, :, 0][:, order], v[:, order], place, place.at(order), causal())
@@ -150,14 +152,14 @@ def test_the_order_of_a_cache_does_not_matter_and_empty_slots_are_not_seen():
 def test_a_row_of_one_chunk_is_dense_with_itself_as_last_resort():
   made, (q, v) = mechanism(chunk=64), inputs()
   for rule, spoken in ((causal(), oracle.causal), (everything(), oracle.everything)):
-    out = call(made, q, q[:, :, :, 0], v, where(), where(), rule, "__call__")
-    seen_BTS = oracle.seen(spoken, *where(), *where())
+    out = call(made, q, q[:, :, :, 0], v, positions(), positions(), rule, "__call__")
+    seen_BTS = oracle.seen(spoken, *positions(), *positions())
     np.testing.assert_allclose(out, oracles_lsh.lsh(made, q, q[:, :, :, 0], v, seen_BTS), rtol=1e-5, atol=5e-6)
 
 
 def test_a_packed_sequence_that_fits_into_a_chunk_equals_itself_alone():
   made, (q, v) = mechanism(rounds=4, buckets=BUCKETS), inputs()
-  out, *_ = solve(made, q, v, where(), causal(), np.ones_like(q))
+  out, *_ = solve(made, q, v, positions(), causal(), np.ones_like(q))
   seen_BTS = oracle.seen(oracle.causal, *rows(6), *rows(6))
   alone = oracles_lsh.lsh(made, q[:1, 25:31], q[:1, 25:31, :, 0], v[:1, 25:31], seen_BTS)
   np.testing.assert_allclose(out[:1, 25:31], alone, rtol=1e-5, atol=5e-6)
@@ -225,8 +227,8 @@ def test_the_number_of_buckets_follows_the_length_and_their_hashes_grow_with_its
 def test_no_array_grows_with_the_square_of_the_length():
   def largest(length):
     made, (q, v) = mechanism(rounds=2), inputs(length=length)
-    see = See(rows(length), rows(length), causal())
-    loss = jax.make_jaxpr(jax.grad(lambda q, v: made(q, q[:, :, :, 0], v, see)[0].sum(), argnums=(0, 1)))
+    mask = Mask(rows(length), rows(length), causal())
+    loss = jax.make_jaxpr(jax.grad(lambda q, v: made(q, q[:, :, :, 0], v, mask)[0].sum(), argnums=(0, 1)))
     return max(variable.aval.size for variable in variables(loss(q, v).jaxpr))
 
   assert largest(4096) <= 8 * largest(1024)  # the hashes grow with T to the power 1.5, in steps; squares would be 16
@@ -242,10 +244,10 @@ def variables(jaxpr):
 
 def test_bfloat16_and_huge_scores_stay_finite():
   made, (q, v) = mechanism(rounds=4, buckets=BUCKETS), inputs()
-  exact, *_ = solve(made, q, v, where(), causal(), np.ones_like(q))
-  for result in solve(made, 1e4 * q, v, where(), causal(), np.ones_like(q)):
+  exact, *_ = solve(made, q, v, positions(), causal(), np.ones_like(q))
+  for result in solve(made, 1e4 * q, v, positions(), causal(), np.ones_like(q)):
     assert np.isfinite(result).all()
-  half, *grads = solve(made, q.astype(jnp.bfloat16), v.astype(jnp.bfloat16), where(), causal(), np.ones_like(q))
+  half, *grads = solve(made, q.astype(jnp.bfloat16), v.astype(jnp.bfloat16), positions(), causal(), np.ones_like(q))
   assert half.dtype == jnp.bfloat16
   assert all(np.isfinite(np.asarray(g, np.float32)).all() for g in grads)
   moved = np.abs(np.asarray(half, np.float32) - exact) > 0.1  # where rounding has changed a bucket
@@ -268,11 +270,11 @@ def test_numbers_out_of_range_are_refused(options, said):
 
 def test_what_has_no_place_is_refused():
   made, (q, v) = mechanism(), inputs()
-  see = See(rows(T), rows(T), causal())
+  mask = Mask(rows(T), rows(T), causal())
   for scheme in cases.terms(K, D).values():
     with pytest.raises(Refused, match="Lsh"):
-      made(q, q[:, :, :, 0], v, see, scheme)
+      made(q, q[:, :, :, 0], v, mask, scheme)
   with pytest.raises(Refused, match="block=5"):
-    made(q, q[:, :, :, 0], v, see, block=5)
+    made(q, q[:, :, :, 0], v, mask, block=5)
   with pytest.raises(Refused, match="rule"):
-    made.admit(rule=causal() & window(3))
+    made.check(rule=causal() & window(3))

@@ -9,7 +9,7 @@ from flax import nnx
 from model.attention.lsh import Lsh
 from model.heads import Heads
 from model.initial import realize
-from model.see import See, causal, everything, rows
+from model.mask import Mask, causal, everything, rows
 
 B, M, H, D, CHUNK = 2, 12, 3, 4, 4
 
@@ -47,11 +47,11 @@ def ours(weights, x, target, is_causal, mechanism):
     kernel = getattr(made, name)
     kernel[...] = jnp.asarray(weight.detach().numpy().T.reshape(kernel.shape), jnp.float32)
   graph, params, rest = nnx.split(made, nnx.Param, ...)
-  where = rows(x.shape[1])
-  see = See(where, where, causal() if is_causal else everything())
+  positions = rows(x.shape[1])
+  mask = Mask(positions, positions, causal() if is_causal else everything())
 
   def loss(params, x_BTM):
-    out_BTM, _ = nnx.merge(graph, params, rest)(x_BTM, x_BTM, see)
+    out_BTM, _ = nnx.merge(graph, params, rest)(x_BTM, x_BTM, mask)
     return (out_BTM * target).sum(), out_BTM
 
   grads, out = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(params, x.detach().numpy().astype(np.float32))
@@ -71,7 +71,7 @@ def test_parity_with_transformers_reformer(monkeypatch, rounds, is_causal):
   """Their buckets in place of ours: the two draw other rotations."""
   weights, x, target, expected, buckets = peer(20, rounds, is_causal)
   labels = jnp.asarray(buckets.numpy(), jnp.int32) % 8  # theirs count on from round to round
-  monkeypatch.setattr(Lsh, "hash", lambda self, x_BTKD, where, k_where: labels)
+  monkeypatch.setattr(Lsh, "hash", lambda self, x_BTKD, positions, k_positions: labels)
   mechanism = {"rounds": rounds, "buckets": 8, "chunk": CHUNK, "strict": False}
   agree(weights, x, expected, *ours(weights, x, target, is_causal, mechanism))
 

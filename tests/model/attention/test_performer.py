@@ -9,7 +9,7 @@ from flax import nnx
 
 from model import build, initial
 from model.errors import Refused
-from model.see import See, causal, everything, window
+from model.mask import Mask, causal, everything, window
 from tests.model import oracle
 from tests.model.attention import cases, oracles_linear, test_linear
 from tests.model.attention.test_linear import close
@@ -91,13 +91,13 @@ def test_orthogonal_directions_have_the_smaller_error():
 
 
 def test_with_many_features_it_is_dot_attention():
-  (q, k, v), where = cases.qkv(2, 2, head_dim=4), cases.packed()
+  (q, k, v), positions = cases.qkv(2, 2, head_dim=4), cases.packed()
   qkv = 0.3 * q, 0.3 * k, v  # short, as in pairs()
   made = cases.mechanism("performer", 2, 2, head_dim=4, features=16384, chunk=8)
   dot = cases.mechanism("dot", 2, 2, head_dim=4)
   for rule in (causal(), everything()):
-    see = See(where, where, rule)
-    (out, lse), (exact, exact_lse) = jax.jit(lambda qkv, see=see: (made(*qkv, see), dot(*qkv, see)))(qkv)
+    mask = Mask(positions, positions, rule)
+    (out, lse), (exact, exact_lse) = jax.jit(lambda qkv, mask=mask: (made(*qkv, mask), dot(*qkv, mask)))(qkv)
     assert np.abs(out - exact).max() < 0.05
     seen = np.isfinite(exact_lse)
     assert np.abs(lse[seen] - exact_lse[seen]).max() < 0.05  # the kernel itself, not only its shares
@@ -105,10 +105,10 @@ def test_with_many_features_it_is_dot_attention():
 
 def test_equals_the_oracle():
   made = cases.mechanism("performer", 2, 2, chunk=5, features=11)
-  qkv, where = cases.qkv(2, 2, value_dim=3), cases.packed()
-  seen = oracle.seen(oracle.causal, *where, *where)
+  qkv, positions = cases.qkv(2, 2, value_dim=3), cases.packed()
+  seen = oracle.seen(oracle.causal, *positions, *positions)
   expected = oracles_linear.performer(made, *qkv, seen)
-  close(jax.jit(lambda qkv: made(*qkv, See(where, where, causal()))[0])(qkv), expected, atol=1e-5)
+  close(jax.jit(lambda qkv: made(*qkv, Mask(positions, positions, causal()))[0])(qkv), expected, atol=1e-5)
 
 
 def test_chunks_sorting_and_the_dense_path_agree_with_finite_differences():
@@ -132,9 +132,11 @@ def test_long_keys_neither_overflow_nor_vanish():
   made = cases.mechanism("performer", 1, 1, chunk=2, features=16)
   q, k, v = cases.qkv(1, 1)
   k = k * np.geomspace(15, 1, 16, dtype=np.float32)[:, None, None]  # the first features are far below exp(-87)
-  see, where = See(cases.whole(), cases.whole(), causal()), cases.whole()
-  out, grads = jax.jit(lambda qkv: (made(*qkv, see)[0], jax.grad(lambda qkv: made(*qkv, see)[0].sum())(qkv)))((q, k, v))
-  expected = oracles_linear.performer(made, q, k, v, oracle.seen(oracle.causal, *where, *where))
+  mask, positions = Mask(cases.whole(), cases.whole(), causal()), cases.whole()
+  out, grads = jax.jit(lambda qkv: (made(*qkv, mask)[0], jax.grad(lambda qkv: made(*qkv, mask)[0].sum())(qkv)))(
+    (q, k, v)
+  )
+  expected = oracles_linear.performer(made, q, k, v, oracle.seen(oracle.causal, *positions, *positions))
   assert (np.abs(out[:, 0] - v[:, 0][:, :, None]) < 1e-5).all()  # alone, however small its weight
   np.testing.assert_allclose(out, expected, rtol=1e-3, atol=1e-3)  # powers near -300 have few digits left
   assert all(np.isfinite(g).all() for g in grads)
@@ -157,16 +159,16 @@ def test_directions_change_every_so_many_steps_and_only_then():
 def test_the_default_number_of_features_and_what_is_refused():
   assert make(16, features=0).features == round(16 * np.log(16))
   assert make(1, features=0).features == 1
-  made, qkv, where = cases.mechanism("performer", 2, 2), cases.qkv(2, 2), cases.packed()
+  made, qkv, positions = cases.mechanism("performer", 2, 2), cases.qkv(2, 2), cases.packed()
   assert made.supports.rotate
-  made.admit(build.make("position", {"kind": "rope"}, width=8, heads=1, head_dim=8), causal())
+  made.check(build.make("position", {"kind": "rope"}, width=8, heads=1, head_dim=8), causal())
   for call in (
     lambda: make(features=-1),
     lambda: make(redraw=-1),
     lambda: make(chunk=0),
-    lambda: made(*qkv, See(where, where, window(4))),
-    lambda: made(*qkv, See(where, where, causal()), cases.After(4)),
-    lambda: made(*qkv, See(where, where, causal()), block=4),
+    lambda: made(*qkv, Mask(positions, positions, window(4))),
+    lambda: made(*qkv, Mask(positions, positions, causal()), cases.After(4)),
+    lambda: made(*qkv, Mask(positions, positions, causal()), block=4),
   ):
     with pytest.raises(Refused, match="erformer attention") as caught:
       call()

@@ -14,7 +14,7 @@ from model.attention.cosine import SHORT
 from model.attention.differential import EPS
 from model.initial import realize
 from model.language import Inputs
-from model.see import causal, rows
+from model.mask import causal, rows
 from model.vocabulary import Vocabulary
 from tests.model.attention import cases
 
@@ -71,20 +71,20 @@ def places():
 def largest(kind, scheme):
   """The largest number among the gradients by q, k, v and all parameters, at each place."""
   made = cases.mechanism(kind, HEADS, 1, **OPTIONS.get(kind, {}))
-  position = realize(
+  scheme = realize(
     lambda: build.make("position", {"kind": scheme, **OPTIONS.get(scheme, {})}, width=32, heads=HEADS, head_dim=cases.D)
   )
-  see, target = cases.self_see(rows(LENGTH), causal()), cases.qkv(HEADS, 1, seed=7)[0]
-  graph, params, rest = nnx.split((made, position), nnx.Param, ...)
+  mask, target = cases.self_mask(rows(LENGTH), causal()), cases.qkv(HEADS, 1, seed=7)[0]
+  graph, params, rest = nnx.split((made, scheme), nnx.Param, ...)
 
   @jax.jit
   def gradient(params, qkv):
     def loss(params, qkv):
-      made, position = nnx.merge(graph, params, rest)
+      made, scheme = nnx.merge(graph, params, rest)
       q, k, v = qkv
-      q = made.turn(q[:, :, :, 0], see.q, position)[:, :, :, None]
-      k = q[:, :, :, 0] if made.supports.tied else made.turn(k, see.k, position)
-      return (made(q, k, v, see, position)[0] * target).sum()
+      q = made.turn(q[:, :, :, 0], mask.q, scheme)[:, :, :, None]
+      k = q[:, :, :, 0] if made.supports.tied else made.turn(k, mask.k, scheme)
+      return (made(q, k, v, mask, scheme)[0] * target).sum()
 
     return jax.grad(loss, (0, 1))(params, qkv)
 

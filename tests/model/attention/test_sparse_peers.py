@@ -10,7 +10,7 @@ from flax import nnx
 
 from model.heads import Heads
 from model.initial import realize
-from model.see import See, Where, everything
+from model.mask import Mask, Positions, everything
 
 WIDTH, HEADS = 12, 2
 NAMES = ("query", "key", "value")
@@ -38,7 +38,7 @@ def copied(made, theirs, suffixes):
       getattr(made, f"{name}{our_suffix}_bias")[...] = jnp.asarray(bias.reshape(shape[1:]))
 
 
-def agree(made, x, target, see, theirs, x_theirs, out, suffixes):
+def agree(made, x, target, mask, theirs, x_theirs, out, suffixes):
   """Outputs to 1e-5, gradients of sum(out * target) by the input and all weights to 1e-4."""
   (out * out.new_tensor(target)).sum().backward()
   graphdef, params, rest = nnx.split(made, nnx.Param, ...)
@@ -46,7 +46,7 @@ def agree(made, x, target, see, theirs, x_theirs, out, suffixes):
   @jax.jit
   @functools.partial(jax.value_and_grad, argnums=(0, 1), has_aux=True)
   def loss(params, x):
-    y = nnx.merge(graphdef, params, rest)(x, x, see)[0]
+    y = nnx.merge(graphdef, params, rest)(x, x, mask)[0]
     return (y * target).sum(), y
 
   (_, y), (by_params, by_x) = loss(params, x)
@@ -84,9 +84,9 @@ def test_parity_with_longformer_with_global_tokens_and_padding():
     is_index_global_attn=mask > 0,
     is_global_attn=True,
   )[0]
-  where = Where(np.broadcast_to(np.arange(length, dtype=np.int32), (2, length)), is_there.astype(np.int32))
-  see = See(where, where, everything(), jnp.asarray(is_global))
-  agree(made, x, target * is_there[..., None], see, theirs, x_theirs, out, suffixes)
+  positions = Positions(np.broadcast_to(np.arange(length, dtype=np.int32), (2, length)), is_there.astype(np.int32))
+  mask = Mask(positions, positions, everything(), jnp.asarray(is_global))
+  agree(made, x, target * is_there[..., None], mask, theirs, x_theirs, out, suffixes)
 
 
 @pytest.mark.peer
@@ -108,13 +108,13 @@ def test_parity_with_bigbird_with_equal_random_blocks_and_padding(monkeypatch):
   copied(made, theirs, (("", ""),))
   is_there = np.ones((2, length), np.float32)
   is_there[1, -3:] = 0
-  where = Where(np.broadcast_to(np.arange(length, dtype=np.int32), (2, length)), is_there.astype(np.int32))
-  see = See(where, where, everything())
-  pattern = made.mechanism.narrow(see).rule.second
+  positions = Positions(np.broadcast_to(np.arange(length, dtype=np.int32), (2, length)), is_there.astype(np.int32))
+  mask = Mask(positions, positions, everything())
+  pattern = made.mechanism.own_mask(mask).rule.second
   drawn, there = pattern.draw(jnp.arange(1, blocks - 1), jnp.full(blocks - 2, blocks))
   assert there.all()
   monkeypatch.setattr(theirs, "_bigbird_block_rand_mask_with_head", lambda **_: [np.asarray(drawn)] * HEADS)
   blocked, band, from_mask, to_mask = peer.BigBirdModel.create_masks_for_block_sparse_attn(torch.tensor(is_there), size)
   x_theirs = torch.tensor(x, requires_grad=True)
   out, _ = theirs(x_theirs, band, from_mask, to_mask, blocked, blocked)
-  agree(made, x, target * is_there[..., None], see, theirs, x_theirs, out, (("", ""),))
+  agree(made, x, target * is_there[..., None], mask, theirs, x_theirs, out, (("", ""),))

@@ -15,7 +15,7 @@ import model.cell
 from model import build
 from model.cell.cell import Carry, Cell, keeping
 from model.errors import Refused
-from model.see import Where, rows
+from model.mask import Positions, rows
 from tests.contract import contract, kinds
 from tests.model import oracle_recurrent as oracle
 from tests.model import tiny
@@ -70,17 +70,17 @@ def solve(made, row, segment_BT=SEGMENTS, target=TARGET, slow=False):
 @functools.partial(jax.jit, static_argnames="slow")
 def _solve(made, x_BTM, carry, begin, segment_BT, target, slow):
   graphdef, params, _ = nnx.split(made, nnx.Param, ...)
-  where = Where(segment_BT, segment_BT)
+  positions = Positions(segment_BT, segment_BT)
 
   def ahead(params, x_BTM, state, begin):
     cell = nnx.merge(graphdef, params)
     if slow:  # the plain loop that every cell has, not its own faster way
       cell.sweep = functools.partial(Cell.sweep, cell)
-    h_BTH, after = cell.run(x_BTM, where, Carry(state, carry.segment_B), begin=begin)
+    h_BTH, after = cell.run(x_BTM, positions, Carry(state, carry.segment_B), begin=begin)
     return (h_BTH * target).sum() + sum(jnp.sin(3 * a).sum() for a in jax.tree.leaves(after.state)), (h_BTH, after)
 
   grads, (h_BTH, after) = jax.grad(ahead, argnums=(0, 1, 2, 3), has_aux=True)(params, x_BTM, carry.state, begin)
-  return Solved(h_BTH, after, made.run(x_BTM, where, reverse=True)[0], grads)
+  return Solved(h_BTH, after, made.run(x_BTM, positions, reverse=True)[0], grads)
 
 
 def close(a, b, atol=1e-5):

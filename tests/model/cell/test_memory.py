@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from model import build, initial
-from model.see import rows
+from model.mask import rows
 
 H, LENGTH, BATCH = 32, 48, 4
 

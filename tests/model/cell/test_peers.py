@@ -51,14 +51,14 @@ def test_parity_with_torch(kind):
     for parameter in theirs.parameters():
       parameter.normal_(0, 0.6)
   ours, their_gradients = ours_of(kind, theirs)
-  where, rng = tiny.where(*LENGTHS, total=13), np.random.default_rng(0)
+  positions, rng = tiny.positions(*LENGTHS, total=13), np.random.default_rng(0)
   x_BTM, target = (rng.normal(size=(1, 13, M)).astype(np.float32) for _ in range(2))
   graphdef, params, rest = nnx.split(ours, nnx.Param, ...)
 
   @jax.jit
   def solve(params, x_BTM):
     def loss(params, x_BTM):
-      y_BTM, _ = nnx.merge(graphdef, params, rest)(x_BTM, where)
+      y_BTM, _ = nnx.merge(graphdef, params, rest)(x_BTM, positions)
       return (y_BTM * target).sum(), y_BTM
 
     return jax.grad(loss, argnums=(0, 1), has_aux=True)(params, x_BTM)

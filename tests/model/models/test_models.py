@@ -11,7 +11,7 @@ from model.block import Block
 from model.cell.cell import Cell
 from model.errors import Refused
 from model.language import Inputs
-from model.see import rows
+from model.mask import rows
 from model.vocabulary import Vocabulary
 
 KINDS = build.kinds("models")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from model.mask import Positions, rows
 from model.position.alibi import slopes
-from model.see import Where, rows
 from tests.model.position.test_relative import random, scheme
 
 pytestmark = pytest.mark.peer
@@ -21,7 +21,7 @@ def test_rope_equals_llama(torch):
   config = llama.LlamaConfig(hidden_size=24, num_attention_heads=3, head_dim=8, max_position_embeddings=1024)
   cos, sin = llama.LlamaRotaryEmbedding(config)(torch.tensor(x), torch.tensor(pos_BT))
   theirs, _ = llama.apply_rotary_pos_emb(torch.tensor(x).transpose(1, 2), torch.tensor(x).transpose(1, 2), cos, sin)
-  ours = scheme("rope", head_dim=8).rotate(x, Where(pos_BT, np.ones_like(pos_BT)))
+  ours = scheme("rope", head_dim=8).rotate(x, Positions(pos_BT, np.ones_like(pos_BT)))
   np.testing.assert_allclose(ours, theirs.transpose(1, 2).numpy(), atol=1e-4)  # 500 radians in float32
 
 

@@ -8,7 +8,7 @@ import pytest
 from model import build
 from model.errors import Refused
 from model.initial import realize
-from model.see import Where, rows
+from model.mask import Positions, rows
 from tests.model import oracle
 
 HOOKS = ("embed", "rotate", "inside", "after", "values")
@@ -37,7 +37,7 @@ def test_absolute_schemes_act_on_the_input_only(kind):
 def test_sinusoids_equal_the_formula_at_any_position(width, base):
   made = scheme("sinusoidal", width, base=base)
   pos_BT = np.array([[0, 1, 2, 511], [7, 7, 0, 90]])
-  added = made.embed(np.zeros((2, 4, width), np.float32), Where(pos_BT, np.ones_like(pos_BT)))
+  added = made.embed(np.zeros((2, 4, width), np.float32), Positions(pos_BT, np.ones_like(pos_BT)))
   expected = np.array([[oracle.sinusoid(p, width, base) for p in row] for row in pos_BT])
   np.testing.assert_allclose(added, expected, atol=1e-4)  # angles of some hundred radians in float32
 
@@ -50,16 +50,16 @@ def test_a_sinusoid_base_of_one_is_refused():
 def test_the_table_is_read_by_position_not_by_place():
   made = scheme("learned", length=6)
   pos_BT = np.array([[3, 0, 5], [5, 5, 1]])
-  added = made.embed(np.zeros((2, 3, 8), np.float32), Where(pos_BT, np.ones_like(pos_BT)))
+  added = made.embed(np.zeros((2, 3, 8), np.float32), Positions(pos_BT, np.ones_like(pos_BT)))
   np.testing.assert_array_equal(added, np.asarray(made.table[...])[pos_BT])
 
 
 def test_a_position_beyond_the_table_is_refused_when_known():
   made = scheme("learned", length=4)
   x = np.zeros((1, 3, 8), np.float32)
-  for where in (rows(3, start=2), rows(3, start=-1), Where(jnp.array([[0, 4, 1]]), jnp.ones((1, 3)))):
+  for positions in (rows(3, start=2), rows(3, start=-1), Positions(jnp.array([[0, 4, 1]]), jnp.ones((1, 3)))):
     with pytest.raises(Refused, match=r"0\.\.3") as caught:
-      made.embed(x, where)
+      made.embed(x, positions)
     assert "\n" not in str(caught.value)
   with pytest.raises(Refused, match=r"0\.\.3"):  # static positions are known inside a program, too
     jax.jit(lambda x: made.embed(x, rows(3, start=2)))(x)
@@ -70,5 +70,5 @@ def test_a_position_beyond_the_table_is_refused_when_known():
 def test_a_position_beyond_the_table_is_nan_when_traced_and_never_clamped():
   made = scheme("learned", length=4)
   x = np.zeros((1, 5, 8), np.float32)
-  y = jax.jit(lambda pos: made.embed(x, Where(pos, jnp.ones_like(pos))))(np.array([[0, 3, 4, -1, 100]]))
+  y = jax.jit(lambda pos: made.embed(x, Positions(pos, jnp.ones_like(pos))))(np.array([[0, 3, 4, -1, 100]]))
   np.testing.assert_array_equal(np.isnan(y).all(-1), [[False, False, True, True, True]])

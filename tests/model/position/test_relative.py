@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from model import build
 from model.errors import Refused
 from model.initial import realize
+from model.mask import Mask, Positions, causal, everything, rows
 from model.position.alibi import slopes
 from model.position.t5 import borders
-from model.see import See, Where, causal, everything, rows
 from tests.model import oracle
 
 B, T, S, K, G, D, V = 2, 5, 7, 2, 2, 6, 6
@@ -48,9 +48,9 @@ def attention(position, q_start=0, k_start=0, rule=None, block=None, **given):
   """Dot-product attention of fixed contents at the given positions."""
   dot = realize(lambda: build.make("attention", {"kind": "dot"}, heads=K * G, head_dim=D, layer=0))
   q, k, v = random(B, T, K, G, D, seed=1), random(B, S, K, D, seed=2), random(B, S, K, V, seed=3)
-  see = given.get("see") or See(rows(T, q_start), rows(S, k_start), rule or everything())
-  q = position.rotate(q.reshape(B, T, K * G, D), see.q).reshape(q.shape)
-  return dot(q, position.rotate(k, see.k), v, see, position, block=block)
+  mask = given.get("see") or Mask(rows(T, q_start), rows(S, k_start), rule or everything())
+  q = position.rotate(q.reshape(B, T, K * G, D), mask.q).reshape(q.shape)
+  return dot(q, position.rotate(k, mask.k), v, mask, position, block=block)
 
 
 @pytest.mark.parametrize("kind", RELATIVE)
@@ -82,7 +82,7 @@ def test_blocks_of_keys_give_the_same_values_and_gradients(kind, rule):
     dot = realize(lambda: build.make("attention", {"kind": "dot"}, heads=K * G, head_dim=D, layer=0))
     q = made.rotate(q_TD.reshape(B, T, K * G, D), rows(T, 2)).reshape(B, T, K, G, D)
     k = made.rotate(random(B, S, K, D, seed=2), rows(S))
-    out, _ = dot(q, k, random(B, S, K, V, seed=3), See(rows(T, 2), rows(S), rule), made, block=block)
+    out, _ = dot(q, k, random(B, S, K, V, seed=3), Mask(rows(T, 2), rows(S), rule), made, block=block)
     return (out * random(*out.shape, seed=4)).sum()
 
   q = random(B, T, K, G, D, seed=1)
@@ -99,9 +99,9 @@ def test_order_in_memory_does_not_count_only_positions_do(kind):
   q, k, v = random(B, T, K, G, D, seed=1), random(B, S, K, D, seed=2), random(B, S, K, V, seed=3)
   q = made.rotate(q.reshape(B, T, K * G, D), rows(T)).reshape(q.shape)
   k = made.rotate(k, rows(S))
-  straight, _ = dot(q, k, v, See(rows(T), rows(S), causal()), made)
-  moved = Where(np.arange(S)[None, order], np.ones((1, S), np.int32))
-  rotated, _ = dot(q, k[:, order], v[:, order], See(rows(T), moved, causal()), made)
+  straight, _ = dot(q, k, v, Mask(rows(T), rows(S), causal()), made)
+  moved = Positions(np.arange(S)[None, order], np.ones((1, S), np.int32))
+  rotated, _ = dot(q, k[:, order], v[:, order], Mask(rows(T), moved, causal()), made)
   np.testing.assert_allclose(straight, rotated, rtol=1e-5, atol=1e-5)
 
 
@@ -109,7 +109,7 @@ def test_order_in_memory_does_not_count_only_positions_do(kind):
 def test_rope_equals_complex_rotation(base):
   made, x = scheme("rope", base=base), random(B, T, 3, D)
   pos_BT = np.array([[0, 1, 2, 3, 40], [9, 9, 0, 1, 5]])
-  turned = made.rotate(x, Where(pos_BT, np.ones_like(pos_BT)))
+  turned = made.rotate(x, Positions(pos_BT, np.ones_like(pos_BT)))
   for b, t, h in np.ndindex(B, T, 3):
     np.testing.assert_allclose(turned[b, t, h], oracle.rotated(x[b, t, h], pos_BT[b, t], base), atol=1e-5)
 
@@ -231,4 +231,4 @@ def test_bad_options_are_refused_in_one_line(kind, options, match):
 def test_additive_attention_has_no_place_inside():
   additive = realize(lambda: build.make("attention", {"kind": "additive"}, heads=4, head_dim=D, layer=0))
   with pytest.raises(Refused, match="Shaw"):
-    additive.admit(scheme("shaw"))
+    additive.check(scheme("shaw"))

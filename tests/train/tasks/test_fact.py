@@ -11,7 +11,7 @@ from train.tasks.fact import Fact
 )
 def test_the_only_cue_stands_at_the_distance_and_bears_the_answer(length, distance, distractors):
   batch = draw(Fact(length=length, distance=distance, values=5, symbols=3, distractors=distractors), size=200)
-  assert batch.inputs.where.pos_BT.shape == (1, length)
+  assert batch.inputs.positions.pos_BT.shape == (1, length)
   place, others = length - 1 - distance, set()
   for tokens, targets, weights in zip(batch.inputs.tokens_BTC, batch.targets_BTR, batch.weights_BTR, strict=True):
     cue, question = 4, 5

@@ -108,10 +108,10 @@ def oracle(split, mistakes=lambda word: 0):
   known = {entry.spelling: entry for entry in cmudict.entries()[split]}
   seen = []
 
-  def generate(source_BSC, source_where, length):
+  def generate(source_BSC, source_positions, length):
     said = np.full((len(source_BSC), length), g2p.PAD)
     seen.append((source_BSC.shape, length))
-    for row, (letters, segment) in enumerate(zip(source_BSC[..., 0], source_where.segment_BT, strict=True)):
+    for row, (letters, segment) in enumerate(zip(source_BSC[..., 0], source_positions.segment_BT, strict=True)):
       entry = known.get(bytes(letters[segment > 0].tolist()))
       if entry is not None:
         spoken = [*entry.pronunciations[-1], *[0] * mistakes(entry.word), g2p.STOP]
@@ -142,7 +142,7 @@ def test_errors_are_counted_by_word_and_by_phone():
 
 @installed
 def test_silence_has_no_word_right_and_every_phone_wrong():
-  def generate(source_BSC, source_where, length):
+  def generate(source_BSC, source_positions, length):
     return np.full((len(source_BSC), length), g2p.STOP)
 
   score = G2p(judge_words=100).judge(generate, "test")
@@ -196,8 +196,8 @@ def test_neighbors_in_a_row_do_not_matter_to_the_model():
 @installed
 def test_an_untrained_model_is_judged_by_greedy_decoding():
   @functools.partial(jax.jit, static_argnums=2)
-  def generate(source_BSC, source_where, length):
-    return decode.greedy(small_model(), source_BSC, source_where, start=g2p.START, stop=g2p.STOP, length=length)
+  def generate(source_BSC, source_positions, length):
+    return decode.greedy(small_model(), source_BSC, source_positions, start=g2p.START, stop=g2p.STOP, length=length)
 
   score = G2p(judge_words=20).judge(generate, "validation")
   assert score["wer"] > 0.9

@@ -54,7 +54,7 @@ def test_the_answer_is_the_value_of_the_expression(task):
     batch.inputs.tokens_BTC[:1000, :, 0],
     batch.targets_BTR[:1000, :, 0],
     batch.weights_BTR[:1000, :, 0],
-    batch.inputs.where.segment_BT[:1000],
+    batch.inputs.positions.segment_BT[:1000],
     batch.slice_BTR[:1000],
     strict=True,
   ):

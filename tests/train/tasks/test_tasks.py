@@ -70,8 +70,8 @@ def test_shapes_types_and_ranges_fit_the_vocabulary(task):
     assert bool(vocabulary.source) == (inputs.source_BSC is not None)
     if vocabulary.source:
       assert (inputs.source_BSC < np.array(vocabulary.source)).all()
-      assert inputs.source_where.pos_BT.shape[1] == inputs.source_BSC.shape[1]
-    assert inputs.where.pos_BT.shape[1] == T
+      assert inputs.source_positions.pos_BT.shape[1] == inputs.source_BSC.shape[1]
+    assert inputs.positions.pos_BT.shape[1] == T
 
 
 @contract

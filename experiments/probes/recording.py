@@ -15,7 +15,7 @@ from experiments.probes.subject import Subject
 from model.errors import Refused
 from model.heads import Heads
 from model.language import Inputs
-from model.see import See, everything
+from model.mask import Mask, everything
 from train.tasks.recall import Recall
 from train.tasks.task import Batch
 
@@ -101,17 +101,17 @@ def by_place(kept_NH: np.ndarray, heads: dict[str, int]) -> dict[str, np.ndarray
 
 def seen(model: nnx.Module, inputs: Inputs, name: str) -> jax.Array:
   """Booleans (B|1, T, S): which keys a query could attend to at this place, by the model's own rule."""
-  own, source = inputs.where, inputs.source_where
+  own, source = inputs.positions, inputs.source_positions
   if source is not None and name.endswith("/cross"):
-    return See(own, source, everything()).tile()
+    return Mask(own, source, everything()).tile()
   if source is not None and name.startswith("encoder"):
     own = source
-  return See(own, own, getattr(model, name.split("/")[0]).rule).tile()
+  return Mask(own, own, getattr(model, name.split("/")[0]).rule).tile()
 
 
 def scored(batch: Batch, name: str) -> jax.Array:
   """Weights (B|1, T): 1 for the queries whose answers count; in the encoder of a pair, every token of the source."""
-  source = batch.inputs.source_where
+  source = batch.inputs.source_positions
   if source is not None and name.startswith("encoder"):
     return jnp.asarray(source.segment_BT > 0, jnp.float32)
   return (batch.weights_BTR > 0).any(-1).astype(jnp.float32)

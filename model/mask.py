@@ -1,6 +1,6 @@
-"""Who may see whom: a rule over positions, within one segment; see(q, k) = rule(q, k) and segment_q = segment_k > 0.
+"""Who may see whom: a rule over positions, within one segment; mask(q, k) = rule(q, k) and segment_q = segment_k > 0.
 
-Rules speak positions, never indices, so packed rows, padding, memories and rotated caches need no mask of their own.
+Rules speak positions, never indices, so packed rows, padding, memories and rotated caches need no rule of their own.
 """
 
 import dataclasses
@@ -12,10 +12,10 @@ import numpy as np
 
 from model.errors import Refused
 
-EARLIER, OWN = 4, 8  # bits of See.mark_BS; 2 is free for a mechanism
+EARLIER, OWN = 4, 8  # bits of Mask.mark_BS; 2 is free for a mechanism
 
 
-class Where(NamedTuple):
+class Positions(NamedTuple):
   """Where each token stands: integers of shape (B, T), or (1, T) when all rows agree.
 
   Segment 0 means nothing is there (padding, an empty cache slot); tokens see only tokens of their own segment.
@@ -24,21 +24,21 @@ class Where(NamedTuple):
   pos_BT: jax.Array | np.ndarray
   segment_BT: jax.Array | np.ndarray
 
-  def at(self, t) -> "Where":
+  def at(self, t) -> "Positions":
     """The part at column index `t` (a slice or an array of columns)."""
-    return Where(self.pos_BT[:, t], self.segment_BT[:, t])
+    return Positions(self.pos_BT[:, t], self.segment_BT[:, t])
 
 
-def rows(length: int, start=0) -> Where:
-  """A Where of shape (1, length) for whole rows from position `start`; static (numpy) when `start` is an int."""
+def rows(length: int, start=0) -> Positions:
+  """Positions of shape (1, length) for whole rows from position `start`; static (numpy) when `start` is an int."""
   numbers = np if isinstance(start, int) else jnp
-  return Where(start + numbers.arange(length, dtype=np.int32)[None], np.ones((1, length), np.int32))
+  return Positions(start + numbers.arange(length, dtype=np.int32)[None], np.ones((1, length), np.int32))
 
 
 class Rule:
   """A predicate over positions; combine with &, | and ~."""
 
-  def __call__(self, q: Where, k: Where, mark_BS=None):
+  def __call__(self, q: Positions, k: Positions, mark_BS=None):
     """Returns booleans that broadcast to (B, t, s)."""
     raise TypeError(f"{type(self).__name__} is a rule without a __call__")
 
@@ -149,11 +149,11 @@ class Anchors(Rule):
 
 @dataclasses.dataclass(frozen=True)
 class Marked(Rule):
-  """Keys chosen by content: those that See.mark_BS marks."""
+  """Keys chosen by content: those that Mask.mark_BS marks."""
 
   def __call__(self, q, k, mark_BS=None):
     if mark_BS is None:
-      raise Refused("the rule marked() needs See(mark_BS=...), booleans of shape (B, S); none were given")
+      raise Refused("the rule marked() needs Mask(mark_BS=...), booleans of shape (B, S); none were given")
     return by_content(mark_BS)[:, None, :]
 
 
@@ -190,34 +190,34 @@ def anchors(*positions: int) -> Rule:
 
 
 def marked() -> Rule:
-  """Keys marked by content (See.mark_BS)."""
+  """Keys marked by content (Mask.mark_BS)."""
   return Marked()
 
 
 def by_content(mark_BS):
-  """Of marks as See has them: those set by content, booleans (B, S)."""
+  """Of marks as a Mask has them: those set by content, booleans (B, S)."""
   return mark_BS if mark_BS.dtype == bool else mark_BS % 2 > 0
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class See:
+class Mask:
   """Queries, keys and the rule between them: all that an attention layer knows of masks.
 
   mark_BS: booleans, keys chosen by content; or integers, of which the lowest bit says that (`by_content`) and the bits
   EARLIER and OWN tell apart the keys of a row that stands twice (`once`).
   """
 
-  q: Where
-  k: Where
+  q: Positions
+  k: Positions
   rule: Rule = dataclasses.field(metadata={"static": True})
   mark_BS: jax.Array | None = None
 
   def tile(self, t=slice(None), s=slice(None)) -> jax.Array:
     """Booleans (B|1, t, s): may the queries at columns `t` see the keys at columns `s`?"""
     # As jax arrays, or static positions would bake a T by S table into the compiled program.
-    q = Where(*(jnp.asarray(a) for a in self.q.at(t)))
-    k = Where(*(jnp.asarray(a) for a in self.k.at(s)))
+    q = Positions(*(jnp.asarray(a) for a in self.q.at(t)))
+    k = Positions(*(jnp.asarray(a) for a in self.k.at(s)))
     mark_BS = None if self.mark_BS is None else self.mark_BS[:, s]
     inside = (q.segment_BT[:, :, None] == k.segment_BT[:, None, :]) & (k.segment_BT[:, None, :] > 0)
     return self.rule(q, k, mark_BS) & inside

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.errors import Refused
-from model.see import EARLIER, OWN, See, Where, anchors, causal, everything, marked, once, recent, rows, window
+from model.mask import EARLIER, OWN, Mask, Positions, anchors, causal, everything, marked, once, recent, rows, window
 from tests.model import oracle
 
 RULES = {
@@ -22,8 +22,8 @@ RULES = {
 }
 
 
-def random_where(rng, batch, length):
-  return Where(
+def random_positions(rng, batch, length):
+  return Positions(
     rng.integers(0, 8, (batch, length)).astype(np.int32), rng.integers(0, 3, (batch, length)).astype(np.int32)
   )
 
@@ -34,28 +34,31 @@ def random_where(rng, batch, length):
 def test_rules_agree_with_loops(name, seed, t, s):
   rng = np.random.default_rng(seed)
   rule, spoken = RULES[name]
-  q, k = random_where(rng, 2, t), random_where(rng, 2, s)
+  q, k = random_positions(rng, 2, t), random_positions(rng, 2, s)
   expected = oracle.seen(spoken, *q, *k)
-  np.testing.assert_array_equal(np.broadcast_to(See(q, k, rule).tile(), expected.shape), expected)
+  np.testing.assert_array_equal(np.broadcast_to(Mask(q, k, rule).tile(), expected.shape), expected)
 
 
 def test_tiles_are_cut_from_the_whole():
   rng = np.random.default_rng(0)
-  see = See(
-    random_where(rng, 2, 9), random_where(rng, 2, 11), causal() & window(4) | marked(), rng.random((2, 11)) < 0.3
+  mask = Mask(
+    random_positions(rng, 2, 9),
+    random_positions(rng, 2, 11),
+    causal() & window(4) | marked(),
+    rng.random((2, 11)) < 0.3,
   )
-  whole = see.tile()
-  np.testing.assert_array_equal(see.tile(slice(2, 5), slice(4, 11)), whole[:, 2:5, 4:11])
+  whole = mask.tile()
+  np.testing.assert_array_equal(mask.tile(slice(2, 5), slice(4, 11)), whole[:, 2:5, 4:11])
   columns = np.array([1, 8, 3])
-  np.testing.assert_array_equal(see.tile(columns, slice(None)), whole[:, columns])
+  np.testing.assert_array_equal(mask.tile(columns, slice(None)), whole[:, columns])
 
 
 def test_segments_hold_under_every_rule():
-  one, other = rows(4), Where(np.arange(4)[None], np.full((1, 4), 2))
-  empty = Where(np.arange(4)[None], np.zeros((1, 4), int))
+  one, other = rows(4), Positions(np.arange(4)[None], np.full((1, 4), 2))
+  empty = Positions(np.arange(4)[None], np.zeros((1, 4), int))
   for rule, _ in RULES.values():
     for q, k in ((one, other), (one, empty), (empty, empty), (empty, one)):
-      assert not See(q, k, rule).tile().any()
+      assert not Mask(q, k, rule).tile().any()
 
 
 def test_rules_depend_on_positions_not_on_places():
@@ -63,29 +66,29 @@ def test_rules_depend_on_positions_not_on_places():
   order = rng.permutation(6)
   q, k = rows(6), rows(6)
   rule = causal() & window(3) | anchors(0)
-  shuffled = See(q, k.at(order), rule).tile()
-  np.testing.assert_array_equal(shuffled, See(q, k, rule).tile()[:, :, order])
+  shuffled = Mask(q, k.at(order), rule).tile()
+  np.testing.assert_array_equal(shuffled, Mask(q, k, rule).tile()[:, :, order])
 
 
 def test_marked_keys_are_seen_and_need_a_mark():
   mark_BS = jnp.array([[True, False, False, True]])
-  tile = See(rows(4), rows(4), marked(), mark_BS).tile()
+  tile = Mask(rows(4), rows(4), marked(), mark_BS).tile()
   np.testing.assert_array_equal(tile, np.broadcast_to(np.asarray(mark_BS)[:, None], (1, 4, 4)))
   with pytest.raises(Refused, match="mark_BS"):
-    See(rows(4), rows(4), marked()).tile()
+    Mask(rows(4), rows(4), marked()).tile()
 
 
 def test_keys_that_stand_twice_are_seen_once():
   """Bits beside the mark by content: that is read as before."""
   twice = rows(6).at(np.tile(np.arange(6), 2))
   mark_BS = jnp.asarray(np.repeat([EARLIER, OWN | 1], 6)[None], jnp.int32)
-  tile = np.asarray(See(rows(6), twice, causal() & once(2), mark_BS).tile()[0])
+  tile = np.asarray(Mask(rows(6), twice, causal() & once(2), mark_BS).tile()[0])
   np.testing.assert_array_equal(tile[:, :6] ^ tile[:, 6:], np.tri(6, dtype=bool))
   own = np.arange(6)[:, None] // 2 == np.arange(6) // 2
   assert not (tile[:, :6] & own).any()
   assert not (tile[:, 6:] & ~own).any()
-  np.testing.assert_array_equal(See(rows(6), twice, marked(), mark_BS).tile()[0, 0], np.repeat([False, True], 6))
-  assert See(rows(6), rows(6), once(2)).tile().all()  # nothing stands twice
+  np.testing.assert_array_equal(Mask(rows(6), twice, marked(), mark_BS).tile()[0, 0], np.repeat([False, True], 6))
+  assert Mask(rows(6), rows(6), once(2)).tile().all()  # nothing stands twice
 
 
 def test_rows_are_static_unless_the_start_is_traced():
@@ -95,15 +98,15 @@ def test_rows_are_static_unless_the_start_is_traced():
 
 
 def test_a_see_is_a_pytree_with_a_static_rule():
-  see = See(rows(3), rows(5), causal())
-  assert len(jax.tree.leaves(see)) == 4
-  np.testing.assert_array_equal(jax.jit(lambda see: see.tile())(see), see.tile())
+  mask = Mask(rows(3), rows(5), causal())
+  assert len(jax.tree.leaves(mask)) == 4
+  np.testing.assert_array_equal(jax.jit(lambda mask: mask.tile())(mask), mask.tile())
   assert hash(causal() & window(3)) == hash(causal() & window(3))
   assert causal() & window(3) == causal() & window(3) != causal() & window(4)
 
 
 def test_static_positions_do_not_bake_a_table_into_the_program():
-  program = jax.make_jaxpr(lambda: See(rows(64), rows(64), causal()).tile())()
+  program = jax.make_jaxpr(lambda: Mask(rows(64), rows(64), causal()).tile())()
   assert max((np.size(c) for c in program.consts), default=0) < 64 * 64
 
 
