@@ -93,7 +93,7 @@ def test_train_names_no_mechanism_scheme_or_feedforward():
 
 
 def test_mechanisms_do_not_know_each_other():
-  allowed = {"model.attention.mechanism", "model.see", "model.kernels", "model.initial", "model.errors"}
+  allowed = {"model.attention.mechanism", "model.mask", "model.kernels", "model.initial", "model.errors"}
   for module in modules():
     if module.startswith("model.attention.") and module != "model.attention.mechanism":
       ours = {name for name, _ in imports(module) if name.startswith("model")}

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from model import mask
+from model import see
 from model.errors import Refused
 from model.language import Inputs
 from model.vocabulary import Vocabulary
@@ -52,7 +52,7 @@ class Nested(Task):
     judged_BTR = jnp.stack([local_BT, ~opens_BT & (match_BT < place_T - 1)], -1)
     targets_BTR = jnp.where(judged_BTR, said_BTR, 0)
     slice_BTR = jnp.broadcast_to(jnp.arange(2, dtype=jnp.int32), targets_BTR.shape)
-    inputs = Inputs(jnp.stack([bracket_BT, label_BT], -1), mask.rows(self.length))
+    inputs = Inputs(jnp.stack([bracket_BT, label_BT], -1), see.rows(self.length))
     return Batch(inputs, targets_BTR, judged_BTR.astype(jnp.float32), slice_BTR)
 
 
@@ -63,7 +63,7 @@ def _opening(length: int, depth: int) -> np.ndarray:
   for t in reversed(range(length)):
     up_H, down_H = np.append(ways_H[1:], 0.0), np.append(0.0, ways_H[:-1])
     total_H = up_H + down_H
-    opening_TH[t] = np.divide(up_H, total_H, out=np.zeros_like(up_H), positions=total_H > 0)
+    opening_TH[t] = np.divide(up_H, total_H, out=np.zeros_like(up_H), where=total_H > 0)
     ways_H = total_H / total_H.max()  # only ratios matter, and the numbers grow like 2^length
   return opening_TH
 
