@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from configs import effect, slots, source
 from configs.errors import Refused
 from configs.values import conform, describe
-from model.schema import OPTIONS, complaints, flatten
+from model.schema import OPTIONS, complaints, flatten, wrong_order
 
 __all__ = ["Refused", "check", "flatten", "schema"]
 
@@ -137,11 +137,8 @@ def _wiring_complaints(flat: Mapping) -> Iterator[str]:
   kind, order, depth = flat["model.kind"], flat["model.wiring.order"], flat["model.depth"]
   reads_source = slots.model(kind, "reads_source")
   if effect.has_blocks(flat):
-    layers = len(order) if set(order) == {"p"} else order.count("a")
-    if set(order) != {"p"} and (not layers or sorted(order) != sorted("af" * layers)):
-      yield f"model.wiring.order={order!r} must hold as many a as f, or p alone; allowed: such as af, fa, aaff or p"
-    elif depth % layers:
-      yield f"model.wiring.order={order!r} serves {layers} layers at a time; set model.depth={depth} to a multiple"
+    if fault := wrong_order(order, depth):
+      yield f"model.{fault}"
     if reads_source and "p" in order:
       yield f"model.wiring.order={order!r}: p has no place for cross-attention; allowed: af, fa or aaff"
   if effect.has_cells(flat) and flat["model.direction"] != "forward" and flat["model.width"] % 2:

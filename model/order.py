@@ -8,37 +8,27 @@ import dataclasses
 
 import jax
 
+from model import schema
 from model.errors import Refused
 
 
 @dataclasses.dataclass(frozen=True)
-class Wiring:
-  """Where the norm stands ("pre", "post" or "none") and whether the input is added to the output.
-
-  order: sublayers from the input up, a = attention, f = feed-forward, p = both in parallel (Wang & Komatsuzaki 2021),
-  repeated until every layer has had its turn; "aaff" is a sandwich of two layers (Press et al. 2020).
-  """
-
-  norm: str = "pre"
-  residual: bool = True
-  order: str = "af"
-  eps: float = 1e-6  # what every norm adds to the variance
+class Wiring(schema.Wiring):
+  """The wiring that a config asks for, and the order of sublayers that it makes."""
 
   def plan(self, depth: int) -> tuple[tuple[str, int], ...]:
     """(letter, layer) for each sublayer of a stack."""
+    if fault := schema.wrong_order(self.order, depth):
+      raise Refused(fault)
     layers = len(self.order) if set(self.order) == {"p"} else self.order.count("a")
-    if set(self.order) != {"p"} and (not layers or sorted(self.order) != sorted("af" * layers)):
-      raise Refused(f"wiring.order={self.order!r} must hold as many a as f, or p alone; such as af, fa, aaff or p")
-    if depth % layers:
-      raise Refused(f"wiring.order={self.order!r} serves {layers} layers at a time; depth={depth} is not a multiple")
     word = self.order * (depth // layers)
     return tuple((letter, word[:index].count(letter)) for index, letter in enumerate(word))
 
 
-def run(plan, blocks, x_BTM, places, caches=None, key=None, inputs=None):
+def run(plan, blocks, x_BTM, contexts, caches=None, key=None, inputs=None):
   """Sublayers in the order of the plan; returns (y_BTM, caches per layer).
 
-  places, caches: one per layer. key: dropout, None = evaluation. inputs: a list to which the input of every attention
+  contexts, caches: one per layer. key: dropout, None = evaluation. inputs: a list to which the input of every attention
   sublayer is appended, layer by layer.
   """
   keys = [[None] * 3 if key is None else jax.random.split(one, 3) for one in _split(key, len(blocks))]
@@ -51,7 +41,7 @@ def run(plan, blocks, x_BTM, places, caches=None, key=None, inputs=None):
     if inputs is not None:
       inputs.append(x_BTM)
     sublayer = block.attend_and_feed if letter == "p" else block.attend
-    x_BTM, caches[layer] = sublayer(x_BTM, places[layer], caches[layer], of_layer[:2])
+    x_BTM, caches[layer] = sublayer(x_BTM, contexts[layer], caches[layer], of_layer[:2])
   return x_BTM, tuple(caches)
 
 

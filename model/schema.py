@@ -256,6 +256,16 @@ def _divisors(number: int) -> str:
   return ", ".join(str(part) for part in range(1, number + 1) if number % part == 0)
 
 
+def wrong_order(order: str, depth: int) -> str:
+  """Why no stack of `depth` layers has this order of sublayers, such as "af"; "" where it has."""
+  layers = len(order) if set(order) == {"p"} else order.count("a")
+  if set(order) != {"p"} and (not layers or sorted(order) != sorted("af" * layers)):
+    return f"wiring.order={order!r} must hold as many a as f, or p alone; allowed: such as af, fa, aaff or p"
+  if depth % layers:
+    return f"wiring.order={order!r} serves {layers} layers at a time; set model.depth={depth} to a multiple"
+  return ""
+
+
 def suggestion(word: str, allowed: Iterable[object]) -> str:
   """The words "did you mean dot? ", or none; among dotted keys the last name alone is enough."""
   words = [str(one) for one in allowed]

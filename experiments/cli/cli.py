@@ -11,7 +11,7 @@ from pathlib import Path
 
 from configs import userfile
 from experiments.cli import flags
-from experiments.record import atomic
+from experiments.record import atomic, moved
 from experiments.run import signals
 from model.errors import Refused
 
@@ -185,7 +185,7 @@ def _fault(error: Exception, space) -> int:
   from configs.errors import Refused as ConfigRefused
 
   if isinstance(error, Refused | ConfigRefused):
-    print(f"assay: {_line(error)}", file=sys.stderr)
+    print(f"assay: {_line(error)}{moved.remedy(_line(error))}", file=sys.stderr)
     return 2
   if isinstance(error, OSError) and error.filename:
     print(f"assay: {error.filename}: {error.strerror}; free the disk or choose another --workdir=", file=sys.stderr)

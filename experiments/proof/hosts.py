@@ -30,6 +30,7 @@ def units(content: bytes | None, path: str) -> Units:
   found: Units = {}
   rest: list[ast.stmt] = []
   tree = _Names().visit(ast.parse(content or b"", filename=path))
+  tree = _Words(tree).visit(tree)
   imports = sorted((node for node in tree.body if isinstance(node, ast.Import)), key=ast.unparse)
   for node in (*imports, *(node for node in tree.body if not isinstance(node, ast.Import))):
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -57,6 +58,44 @@ class _Names(ast.NodeTransformer):
       return node
     pairs = sorted((moved.now(f"{node.module}.{name.name}"), name.asname or name.name) for name in node.names)
     return [ast.Import([ast.alias(*pair)]) for pair in pairs]
+
+
+class _Words(ast.NodeTransformer):
+  """Identifiers by today's words (moved.WORDS): something that is called otherwise now is the same.
+
+  A file that knows both words of a pair keeps them, so that two things never become one.
+  """
+
+  def __init__(self, tree: ast.AST):
+    said = {name for node in ast.walk(tree) for name in _said(node)}
+    self.words = {before: now for before, now in moved.WORDS.items() if now not in said}
+
+  def generic_visit(self, node):
+    super().generic_visit(node)
+    for field in _FIELDS.get(type(node), ()):
+      if getattr(node, field) in self.words and not _of_a_library(node):
+        setattr(node, field, self.words[getattr(node, field)])
+    return node
+
+
+_FIELDS: dict[type, tuple[str, ...]] = {
+  ast.Name: ("id",),
+  ast.Attribute: ("attr",),
+  ast.arg: ("arg",),
+  ast.keyword: ("arg",),
+  ast.alias: ("asname",),
+  ast.FunctionDef: ("name",),
+  ast.ClassDef: ("name",),
+}
+
+
+def _said(node: ast.AST) -> list[str]:
+  return [] if _of_a_library(node) else [getattr(node, field) for field in _FIELDS.get(type(node), ())]
+
+
+def _of_a_library(node: ast.AST) -> bool:
+  """Whether this is a name of numpy's, such as np.where, which is no word of ours."""
+  return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("np", "jnp", "jax")
 
 
 def changed(old: bytes | None, new: bytes | None, path: str) -> list[str]:

@@ -6,7 +6,6 @@
 import ast
 import dataclasses
 import math
-import re
 import reprlib
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -77,7 +76,7 @@ def _executed(path: Path, name: str):
   try:
     return userfile.run(path, f"user_claims_{zlib.crc32(str(path).encode()):08x}", name)
   except ConfigRefused as refusal:
-    raise Refused(f"{refusal}{_moved(str(refusal))}") from None
+    raise Refused(f"{refusal}{moved.remedy(str(refusal))}") from None
 
 
 def _at_home(claim: Claim, folder: Path) -> Claim:
@@ -96,13 +95,6 @@ def _at_home(claim: Claim, folder: Path) -> Claim:
   return dataclasses.replace(
     claim, experiment=dataclasses.replace(claim.experiment, study=dataclasses.replace(study, **found))
   )
-
-
-def _moved(text: str) -> str:
-  """Where a module of ours is today that a file imports by its old name, as a remedy."""
-  match = re.search(r"No module named '(experiments\.\w+)|cannot import name '(\w+)' from 'experiments'", text)
-  old = match and (match.group(1) or f"experiments.{match.group(2)}")
-  return f"; {old} is {moved.now(old)} now" if old and moved.now(old) != old else ""
 
 
 def _examine(claim: Claim, name: str, ids: Collection[str]) -> None:

@@ -1,7 +1,9 @@
 """What our modules were called before, so that older trees and rows can be held against today's.
 
-This file imports nothing: a script that answers for an old tree loads it by its path.
+This file imports nothing of ours: a script that answers for an old tree loads it by its path.
 """
+
+import re
 
 ROOMS = {
   "protocol": "claim claim_files study reproduce assess verdict stats looks sequential replication compare sweep"
@@ -27,9 +29,28 @@ MOVED = {  # today's name: the one before it
   "experiments.worker.serve": "experiments.work",
   "experiments.pages.items": "experiments.cards",
   "experiments.protocol.catalog": "experiments.claims.catalog",
+  "experiments.probes.recording": "experiments.probes.look",
+  "model.mask": "model.see",
 }
 SINCE = {before: now for now, before in MOVED.items()}
-RENAMED = {"train.step.ensemble": "train.step.Ensemble"}  # things in modules: the one before, today's
+RENAMED = {  # things in modules: the one before, today's
+  "train.step.ensemble": "train.step.Ensemble",
+  "model.see.See": "model.mask.Mask",
+  "model.see.Where": "model.mask.Positions",
+  "model.block.Place": "model.block.Context",
+  "model.language.Bert": "model.models.bert.Bert",
+  "model.language.Gpt": "model.models.gpt.Gpt",
+  "model.language.Seq2Seq": "model.models.seq2seq.Seq2Seq",
+}
+WORDS = {  # identifiers: the one before, today's
+  "See": "Mask",
+  "Where": "Positions",
+  "look": "recording",
+  "see": "mask",
+  "where": "positions",
+  "source_where": "source_positions",
+}
+OURS = ("configs", "experiments", "model", "train")
 
 
 def before(module: str) -> str:
@@ -60,6 +81,16 @@ def path_before(path: str) -> str:
 def path_now(path: str) -> str:
   """Where a file of an older tree lies today."""
   return _path(SINCE, path)
+
+
+def remedy(refusal: str) -> str:
+  """What to add to a text that tells of an import which fails: today's name of what a file calls as before, or ""."""
+  lost = re.search(r"No module named '([\w.]+)'|cannot import name '(\w+)' from '([\w.]+)'", refusal)
+  if lost is None:
+    return ""
+  old = lost[1] or f"{lost[3]}.{lost[2]}"
+  known = old.partition(".")[0] in OURS and now(old) != old
+  return f"; {old} is {now(old)} now" if known and f"{now(old)} now" not in refusal else ""
 
 
 def _path(table: dict[str, str], path: str) -> str:

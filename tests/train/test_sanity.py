@@ -80,9 +80,9 @@ WRONG = [
   ("tokens_BTC", lambda t: t[..., 0], "tokens_BTC is int32"),
   ("tokens_BTC", lambda t: np.concatenate([t, t], -1), "tokens_BTC is int32"),
   ("tokens_BTC", lambda t: t[:-1], "tokens_BTC is int32"),
-  ("where.pos_BT", lambda p: p[:, :-1], "where.pos_BT is int32"),
-  ("where.segment_BT", lambda s: -s, "a segment is -1"),
-  ("where", lambda w: None, "where.pos_BT is NoneType"),
+  ("positions.pos_BT", lambda p: p[:, :-1], "positions.pos_BT is int32"),
+  ("positions.segment_BT", lambda s: -s, "a segment is -1"),
+  ("positions", lambda w: None, "positions.pos_BT is NoneType"),
   ("source_BSC", lambda s: np.zeros((SIZE, 5, 1), np.int32), "gives a source"),
 ]
 
@@ -293,6 +293,6 @@ def test_a_mean_over_nothing_is_refused():
     metrics.means(metrics.Sums(zero, zero, zero, np.zeros(0), np.zeros(0)), ())
 
 
-def test_where_may_be_one_row_for_all():
+def test_positions_may_be_one_row_for_all():
   for positions in (rows(5), Positions(np.tile(np.arange(5, dtype=np.int32), (SIZE, 1)), np.ones((SIZE, 5), np.int32))):
     check(batch()._replace(inputs=batch().inputs._replace(positions=positions)))

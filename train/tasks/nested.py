@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from model import see
+from model import mask
 from model.errors import Refused
 from model.language import Inputs
 from model.vocabulary import Vocabulary
@@ -52,7 +52,7 @@ class Nested(Task):
     judged_BTR = jnp.stack([local_BT, ~opens_BT & (match_BT < place_T - 1)], -1)
     targets_BTR = jnp.where(judged_BTR, said_BTR, 0)
     slice_BTR = jnp.broadcast_to(jnp.arange(2, dtype=jnp.int32), targets_BTR.shape)
-    inputs = Inputs(jnp.stack([bracket_BT, label_BT], -1), see.rows(self.length))
+    inputs = Inputs(jnp.stack([bracket_BT, label_BT], -1), mask.rows(self.length))
     return Batch(inputs, targets_BTR, judged_BTR.astype(jnp.float32), slice_BTR)
 
 

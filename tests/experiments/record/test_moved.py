@@ -22,7 +22,7 @@ def test_no_two_have_one_old_name():
 
 
 def test_what_never_moved_keeps_its_name():
-  for name in ("experiments.probes.recording", "model.attention.dot", "experiments"):
+  for name in ("experiments.probes.entropy", "model.attention.dot", "experiments"):
     assert moved.now(name) == moved.before(name) == name
   assert moved.path_now("model/attention/dot.py") == "model/attention/dot.py"
   assert moved.path_now("experiments/claimed.py") == "experiments/claimed.py"
@@ -68,3 +68,39 @@ def test_a_moved_import_is_no_change_and_another_one_is():
     assert old in NEW
     assert hosts.changed(OLD.encode(), NEW.replace(old, new).encode(), "a.py")
   assert importlib.util.find_spec("experiments.brief") is None
+
+
+BEFORE = """
+import numpy as np
+from model.see import Where, rows
+
+def seen(inputs, where):
+  return np.where(inputs.where.pos_BT > 0, where, rows(3))
+"""
+AFTER = """
+import numpy as np
+from model.mask import Positions, rows
+
+def seen(inputs, positions):
+  return np.where(inputs.positions.pos_BT > 0, positions, rows(3))
+"""
+
+
+def test_a_renamed_word_is_no_change_and_another_one_is():
+  assert hosts.changed(BEFORE.encode(), AFTER.encode(), "a.py") == []
+  for old, new in (("np.where", "np.positions"), (".positions", ".places"), ("Positions", "Mask"), ("> 0", "> 1")):
+    assert old in AFTER
+    assert hosts.changed(BEFORE.encode(), AFTER.replace(old, new).encode(), "a.py")
+
+
+def test_a_file_that_knows_both_words_keeps_them_apart():
+  both = BEFORE.replace("rows(3)", "positions")
+  assert hosts.changed(both.encode(), both.replace("inputs.where", "inputs.positions").encode(), "a.py") == ["seen"]
+
+
+def test_an_import_by_an_old_name_is_told_todays():
+  assert moved.remedy("ModuleNotFoundError: No module named 'model.see'") == "; model.see is model.mask now"
+  cannot = "ImportError: cannot import name 'Gpt' from 'model.language' (/somewhere/model/language.py)"
+  assert moved.remedy(cannot) == "; model.language.Gpt is model.models.gpt.Gpt now"
+  for other in ("No module named 'sea'", "No module named 'model.sea'", "model.depth=0 is no depth"):
+    assert moved.remedy(other) == ""
