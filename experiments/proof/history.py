@@ -38,9 +38,12 @@ class History:
   def commit(self, name: str) -> str:
     """The full name of a commit that someone gave by tag, branch or the beginning of its hash."""
     try:
-      return self._git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").decode().strip()
+      found = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").decode().strip()
     except Refused:
       raise Refused(f"--since={name} is no commit of this repository; give a hash, a tag or a branch") from None
+    if found not in self.commits:
+      raise Refused(f"--since={name} did not lead to today's HEAD; give a commit of its history (git log)")
+    return found
 
   def blobs(self, commit: str) -> dict[str, str]:
     """Path -> blob of every file of a commit."""

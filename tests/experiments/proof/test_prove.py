@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments.proof import hosts, lowering, made
+from experiments.proof import history, hosts, lowering, made
 from experiments.proof.differences import first, first_in_tests
 from experiments.protocol import catalog, today
+from model.errors import Refused
 from tests.experiments.process import environment
 from tests.train.tiny import TINY
 
@@ -243,6 +244,18 @@ def _parent(process):
     return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
   except (FileNotFoundError, ProcessLookupError):
     return -1
+
+
+def test_a_commit_of_another_branch_is_refused(tmp_path):
+  git(tmp_path, "init", "-q", "-b", "main")
+  git(tmp_path, "commit", "-q", "--allow-empty", "-m", "made")
+  git(tmp_path, "checkout", "-q", "-b", "aside")
+  git(tmp_path, "commit", "-q", "--allow-empty", "-m", "aside")
+  git(tmp_path, "checkout", "-q", "main")
+  past = history.History(tmp_path)
+  assert (past.commit("main"),) == past.commits
+  with pytest.raises(Refused, match="--since=aside did not lead to today's HEAD"):
+    past.commit("aside")
 
 
 def test_without_history_it_says_so_in_one_line(repository):
