@@ -45,6 +45,7 @@ RENAMED = {  # things in modules: the one before, today's
 WORDS = {  # identifiers: the one before, today's
   "See": "Mask",
   "Where": "Positions",
+  "admit": "check",
   "look": "recording",
   "see": "mask",
   "where": "positions",
