@@ -20,6 +20,8 @@ QUIET = {  # nothing on the terminal, and nothing that is no part of the trial
   "save_code": False,
   "disable_git": True,
   "x_disable_stats": True,
+  "x_disable_meta": True,
+  "x_save_requirements": False,
   "init_timeout": PATIENCE,
 }
 
@@ -46,7 +48,8 @@ class Wandb(Writer):
     )
     try:
       for row in trial.curve:
-        run.log({name: value for name, value in row.items() if name != "step"}, step=int(row["step"]))
+        values = {name: value for name, value in row.items() if name != "step"}
+        run.log(values, step=int(row["step"]), commit=True)  # at once: a row that waits would overwrite the summary
       run.summary.update({**trial.measures, "steps": trial.steps, "seconds": trial.seconds})
       run.summary.update({"status": trial.status, "cause": trial.cause, "stale": trial.stale})
     finally:
