@@ -59,11 +59,11 @@ $(VENV)/.core: $(VENV)/.made pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.made pyproject.toml constraints.txt
-	$(PIP) --editable '.[test,peers]'
+	$(PIP) --editable '.[test,peers,tensorboard,wandb]'
 	@touch $(VENV)/.core $@
 
 $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
-	$(PIP) --editable '.[test,peers,dev]'
+	$(PIP) --editable '.[test,peers,tensorboard,wandb,dev]'
 	@touch $(VENV)/.core $(VENV)/.test $@
 
 $(VENV)/.cuda: $(VENV)/.made pyproject.toml constraints.txt

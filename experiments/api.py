@@ -12,15 +12,17 @@ workdirs as those of the commands, and what is stored is not run again. A mistak
 what was received, what is allowed and what to do. Nothing here imports jax before it is needed.
 """
 
+import contextlib
+import contextvars
 import dataclasses
 import functools
 import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 from experiments.pages.results import Compared, Planned, Reproduced, Result, Runs, Swept, Trained
 from model.errors import Refused
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
   from experiments.pages.attention import Attention
   from experiments.pages.report import Report
   from experiments.protocol.claim import Claim
+  from experiments.protocol.reproduce import Reproduction
+  from experiments.protocol.study import Finished
+  from experiments.run.runner import Options
+  from experiments.run.store import Store
+  from experiments.run.writing import Given as Named
   from experiments.worker.trained import Restored
   from model.language import Inputs
   from train.tasks.task import Batch
@@ -56,6 +63,9 @@ __all__ = [
 Teller = Callable[[Any], Callable[[Any, Mapping[str, Any]], None]]
 Settings = Mapping[str, Any] | Iterable[str]  # {"model.heads": 2} or ["model.heads=2"]
 Folder = str | Path
+Writers: TypeAlias = (
+  "Named | Iterable[Named]"  # "tensorboard", "wandb", "./mine.py:Mine" or a Writer of yours; one or several
+)
 Given = ParamSpec("Given")
 Found = TypeVar("Found")
 
@@ -64,6 +74,8 @@ MEASURES = ("accuracy", "loss", "auc", "t90_restricted", "wer", "per")  # what a
 MOST_SEEDS = 10_000
 BASIS = "what trials of a study took when the ledger's row was made, else the FLOPs of its models"
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+
+_by_flags = contextvars.ContextVar("by_flags", default=False)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -81,13 +93,31 @@ def verb(function: Callable[Given, Found]) -> Callable[Given, Found]:
     try:
       return function(*args, **options)
     except (Refused, ConfigRefused) as error:
-      raise Refused(" ".join(str(error).split())) from None
+      raise Refused(_spoken(" ".join(str(error).split()))) from None
     except Interrupted as stopped:
       if str(stopped) == "SIGINT":
         raise KeyboardInterrupt("SIGINT") from None
       raise
 
   return told
+
+
+@contextlib.contextmanager
+def by_flags() -> Iterator[None]:
+  """Who calls from here gave flags of the command line, and refusals speak of these; else of keyword arguments."""
+  before = _by_flags.set(True)
+  try:
+    yield
+  finally:
+    _by_flags.reset(before)
+
+
+def _spoken(refusal: str) -> str:
+  if _by_flags.get() or "--" not in refusal:
+    return refusal
+  from experiments.run import keywords
+
+  return keywords.spoken(refusal)
 
 
 @verb
@@ -98,6 +128,7 @@ def train(
   workdir: Folder | None = None,
   profile: str = "",
   keep_stale: bool = False,
+  writer: Writers = (),
 ) -> Trained:
   """Trains one model and keeps it; what was stopped goes on, what is stored is not run again.
 
@@ -107,20 +138,21 @@ def train(
     workdir: where results go, ./assay-results/train-<card> by default.
     profile: a folder for a profile of the run.
     keep_stale: keep a stored result that other code made, marked stale, instead of running it again.
+    writer: what else gets the trial: "tensorboard", "wandb", "./mine.py:Mine", a Writer of yours, or several.
   """
   from configs import override
   from experiments.record import corpora
   from experiments.run.cohorts import cohort_key, trial_key
   from experiments.run.progress import Progress
-  from experiments.run.runner import Options, Runner
+  from experiments.run.runner import Runner
   from experiments.run.store import opened, place
 
+  options = _options(1, writer, keep=True, profile=profile, keep_stale=keep_stale)
   card = override.located(str(card))
   config = override.resolve(override.load(card, _settings(overrides)))
   corpora.present(config)
   key = trial_key(config, corpora.hashes(config))
   root = place(workdir, "train", card)
-  options = Options(jobs=1, keep=True, profile=profile, keep_stale=keep_stale)
   with (
     opened(root, {"command": "train", "trial": key}, config) as store,
     Progress(f"train {card}") as progress,
@@ -151,6 +183,7 @@ def sweep(
   keep: bool = False,
   profile: str = "",
   keep_stale: bool = False,
+  writer: Writers = (),
   dry_run: bool = False,
   asked: str = "",
 ) -> Swept | Planned:
@@ -169,26 +202,19 @@ def sweep(
   from experiments.protocol import sweep as sweeps
   from experiments.record import corpora
   from experiments.run.progress import Progress
-  from experiments.run.runner import Options, Runner
+  from experiments.run.runner import Runner
   from experiments.run.store import opened, place
 
   started = time.monotonic()
   _whole("seeds", seeds, 1, MOST_SEEDS)
-  _whole("jobs", jobs, 0)
+  options = _options(jobs, writer, keep=keep, profile=profile, keep_stale=keep_stale)
   card, given = override.located(str(card)), _settings(overrides)
   named = sweeps.points(card, given, _axes(axes))
   for config in named.values():
     corpora.present(config)
-  if dry_run:
-    from experiments.run import estimate
-    from train import compute
-
-    items = sweeps.estimated(named, seeds, place(workdir, "sweep", card))
-    total = sweeps.seconds(items, jobs or compute.cores(), estimate.slowness())
-    size = {"cohorts": len({item["cohort"] for item in items}), "seconds": round(total, 1)}
-    return Planned({"schema": 1, "items": items, **size, "based_on": estimate.BASIS})
   root = place(workdir, "sweep", card)
-  options = Options(jobs=jobs, keep=keep, profile=profile, keep_stale=keep_stale)
+  if dry_run:
+    return _planned_sweep(named, seeds, root, jobs)
   with opened(root, {"command": "sweep", "card": card}) as store, Progress(f"sweep {card}") as progress:
     with Runner(store, options, progress) as runner:
       done = sweeps.run(card, named, seeds, "accuracy", runner)
@@ -196,10 +222,29 @@ def sweep(
     head = outcome.meta(command, runner.backend, time.monotonic() - started)
     page = own_runs.swept(card, done, store, head)
     report = outcome.write(root, page)
+  return _swept(root, report, page, done, runner.counts)
+
+
+def _planned_sweep(named: Mapping[str, dict[str, Any]], seeds: int, root: Path, jobs: int) -> Planned:
+  """What a sweep of these points would run, and how long it would take."""
+  from experiments.protocol import sweep as sweeps
+  from experiments.run import estimate
+  from train import compute
+
+  items = sweeps.estimated(named, seeds, root)
+  total = sweeps.seconds(items, jobs or compute.cores(), estimate.slowness())
+  size = {"cohorts": len({item["cohort"] for item in items}), "seconds": round(total, 1)}
+  return Planned({"schema": 1, "items": items, **size, "based_on": estimate.BASIS})
+
+
+def _swept(root: Path, report: Path, page: "Report", done: "Finished", counts: Mapping[str, int]) -> Swept:
+  """The document of a sweep: one row per point, with the measures that its trials have."""
+  from experiments.protocol import sweep as sweeps
+
   present = [m for m in MEASURES if any(m in r["measures"] for arm in done.arms.values() for r in arm.results)]
   rows = sweeps.summary(done, present)
-  document = {"schema": 1, "workdir": str(root), "report": str(report), "points": rows, "trials": runner.counts}
-  return Swept(document, not runner.counts["failed"], lambda: page, done)
+  document = {"schema": 1, "workdir": str(root), "report": str(report), "points": rows, "trials": counts}
+  return Swept(document, not counts["failed"], lambda: page, done)
 
 
 @verb
@@ -217,6 +262,7 @@ def compare(
   jobs: int = 0,
   profile: str = "",
   keep_stale: bool = False,
+  writer: Writers = (),
   asked: str = "",
 ) -> Compared:
   """Tunes two or more arms alike and tells them apart on fresh paired seeds.
@@ -232,41 +278,61 @@ def compare(
   from configs import override
   from experiments.pages import outcome, own_runs
   from experiments.protocol import compare as compares
-  from experiments.record import corpora
   from experiments.run.progress import Progress
-  from experiments.run.runner import Options, Runner
+  from experiments.run.runner import Runner
   from experiments.run.store import opened, place
 
   started = time.monotonic()
   _whole("seeds", seeds, 1, MOST_SEEDS)
-  _whole("jobs", jobs, 0)
-  if not (isinstance(delta, int | float) and 0 <= delta < math.inf):
-    raise Refused(f"delta={delta!r}; allowed: a number of at least 0")
-  if better not in (None, "max", "min"):
-    raise Refused(f"better={better!r}; allowed: max, min, or None where the measure says it")
+  options = _options(jobs, writer, profile=profile, keep_stale=keep_stale)
+  _refuse_difference(delta, better)
   card, given = override.located(str(card)), _settings(overrides)
   chosen = [arm if isinstance(arm, str) else _settings(arm) for arm in _list("arms", arms)]
   named = compares.arms(card, given, chosen)
   plan = compares.plan(card, named, metric, seeds, _rates(lrs), better)
-  configs = [override.resolve(override.load(card, shared=settings)) for settings in named.values()]
-  for config in configs:
-    corpora.present(config)
+  configs = _configs(card, named)
   if warning := compares.warning(seeds):
     print(warning, file=sys.stderr)
   root = place(workdir, "compare", card)
-  options = Options(jobs=jobs, profile=profile, keep_stale=keep_stale)
   with opened(root, {"command": "compare", "card": card}) as store, Progress(f"compare on {card}") as progress:
     with Runner(store, options, progress) as runner:
       done, found = compares.run(plan, delta, runner)
     command = asked or _call("compare", card, chosen, given, metric=metric, seeds=seeds)
     head = outcome.meta(command, runner.backend, time.monotonic() - started)
-    page = own_runs.compared(card, done, found, dict(zip(named, configs, strict=True)), store, head)
+    page = own_runs.compared(card, done, found, configs, store, head)
     report = outcome.write(root, page)
+  return _compared(root, report, page, done, found, runner.counts)
+
+
+def _refuse_difference(delta: Any, better: Any) -> None:
+  if not (isinstance(delta, int | float) and 0 <= delta < math.inf):
+    raise Refused(f"delta={delta!r}; allowed: a number of at least 0")
+  if better not in (None, "max", "min"):
+    raise Refused(f"better={better!r}; allowed: max, min, or None where the measure says it")
+
+
+def _configs(card: str, named: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+  """The resolved configs of arms, whose data is there."""
+  from configs import override
+  from experiments.record import corpora
+
+  configs = {name: override.resolve(override.load(card, shared=settings)) for name, settings in named.items()}
+  for config in configs.values():
+    corpora.present(config)
+  return configs
+
+
+def _compared(
+  root: Path, report: Path, page: "Report", done: "Finished", found: list[dict[str, Any]], counts: Mapping[str, int]
+) -> Compared:
+  """The document of a comparison: its contrasts, and its arms with their cost."""
+  from experiments.pages import own_runs
+  from experiments.protocol import compare as compares
+
   document = {"schema": 1, "workdir": str(root), "report": str(report), "comparisons": found}
-  document |= {"arms": own_runs.arms(page, done), "trials": runner.counts}
+  document |= {"arms": own_runs.arms(page, done), "trials": counts}
   unanswered = any(item["answer"].startswith(compares.NO_ANSWER) for item in found)
-  complete = not (runner.counts["failed"] or unanswered)
-  return Compared(document, complete, lambda: page, done)
+  return Compared(document, not (counts["failed"] or unanswered), lambda: page, done)
 
 
 @verb
@@ -296,50 +362,59 @@ def reproduce(
   _whole("jobs", jobs, 0)
   texts = [str(text) for text in claims]
   chosen = catalog.select(texts)
-  from experiments.protocol import reproduce as protocol
-
   if dry_run:
     return _planned(chosen, tier, jobs, workdir)
-  from experiments.ledger import ledger
   from experiments.pages import outcome
+  from experiments.protocol import reproduce as protocol
   from experiments.run.progress import Progress
-  from experiments.run.runner import Options, Runner
-  from experiments.run.store import opened, place, told
+  from experiments.run.runner import Runner
+  from experiments.run.store import opened, place
 
   protocol.ready(chosen, tier)
   root = place(workdir, "reproduce", "claims")
-  options = Options(jobs=jobs, profile=profile, keep_stale=keep_stale)
+  options = _options(jobs, profile=profile, keep_stale=keep_stale)
   with opened(root, {"command": "reproduce", "for": "claims"}) as store, Progress("reproduce") as progress:
     with Runner(store, options, progress) as runner:
       found = protocol.run(chosen, tier, runner, teller(progress) if teller else None)
-    held, faults = ledger.salvage(root / "ledger.jsonl")
-    if faults:
-      lost = {f"ledger.jsonl:{line}": damage for line, damage in faults.items()}
-      print(f"warning: {told('rows', lost, 'be made again when their claims are asked for')}", file=sys.stderr)
-      store.set_aside(root / "ledger.jsonl")
-    ledger.write(root / "ledger.jsonl", ledger.combine(held, found.rows))
-    seconds = time.monotonic() - started
-    mark = outcome.fingerprint(found.rows, chosen, tier)
-    report = outcome.drawn(root, mark)
-    if report is None:
-      command = asked or _call("reproduce", *texts, tier=tier)
-      head = outcome.meta(command, runner.backend, seconds, tier=tier)
-      report = outcome.write(root, outcome.claims_report(found, chosen, store, head), mark)
-  rows = found.rows
-  document = {
-    "schema": 1,
-    "tier": tier,
-    "workdir": str(root),
-    "report": str(report),
-    "claims": rows,
-    "summary": dict(Counter(row["verdict"] for row in rows)),
-    "trials": runner.counts,
-    "seconds": round(time.monotonic() - started, 1),
-  }
-  wanted = {text for text in texts if "-" in text}
-  unanswered = [row["id"] for row in rows if row["verdict"] == "untested" and row["id"] in wanted]
-  complete = not (runner.counts["failed"] or unanswered)
+    _keep_rows(store, found.rows)
+    command = asked or _call("reproduce", *texts, tier=tier)
+    head = outcome.meta(command, runner.backend, time.monotonic() - started, tier=tier)
+    report = _claims_report(root, found, chosen, tier, store, head)
+  document = {"schema": 1, "tier": tier, "workdir": str(root), "report": str(report), "claims": found.rows}
+  document |= {"summary": dict(Counter(row["verdict"] for row in found.rows)), "trials": runner.counts}
+  document |= {"seconds": round(time.monotonic() - started, 1)}
+  complete = not (runner.counts["failed"] or _unanswered(texts, found.rows))
   return Reproduced(document, complete, lambda: outcome.read(root))
+
+
+def _keep_rows(store: "Store", rows: Sequence[Mapping[str, Any]]) -> None:
+  """Adds rows to the workdir's ledger; what is damaged in it is told and set aside."""
+  from experiments.ledger import ledger
+  from experiments.run.store import told
+
+  path = store.root / "ledger.jsonl"
+  held, faults = ledger.salvage(path)
+  if faults:
+    lost = {f"ledger.jsonl:{line}": damage for line, damage in faults.items()}
+    print(f"warning: {told('rows', lost, 'be made again when their claims are asked for')}", file=sys.stderr)
+    store.set_aside(path)
+  ledger.write(path, ledger.combine(held, rows))
+
+
+def _claims_report(
+  root: Path, found: "Reproduction", claims: "Sequence[Claim]", tier: str, store: "Store", head: Mapping[str, Any]
+) -> Path:
+  """The report's page: the one that is there where it shows these rows already, else a new one."""
+  from experiments.pages import outcome
+
+  mark = outcome.fingerprint(found.rows, claims, tier)
+  return outcome.drawn(root, mark) or outcome.write(root, outcome.claims_report(found, claims, store, head), mark)
+
+
+def _unanswered(asked: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+  """The claims that were asked for by their id and have no verdict."""
+  wanted = {text for text in asked if "-" in text}
+  return [row["id"] for row in rows if row["verdict"] == "untested" and row["id"] in wanted]
 
 
 def _planned(claims: "Sequence[Claim]", tier: str, jobs: int, workdir: Folder | None) -> Planned:
@@ -525,6 +600,18 @@ def _axes(given: Mapping[str, Iterable[Any]] | Sequence[str]) -> Mapping[str, An
 def _plain(value: Any) -> Any:
   """Numbers and arrays of numpy as Python's."""
   return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _options(jobs: int, writer: Writers = (), **more: Any) -> "Options":
+  """How to run, checked before anything is made."""
+  from experiments.run.runner import Options
+
+  _whole("jobs", jobs, 0)
+  if not writer:
+    return Options(jobs=jobs, **more)
+  from experiments.run import writing
+
+  return Options(jobs=jobs, writers=writing.chosen(writer), **more)
 
 
 def _list(name: str, given: Any) -> list:

@@ -45,6 +45,7 @@ def parser() -> flags.Parser:
   sub = add("list", "list claims, mechanisms, positions, tasks, configs, models, probes or measures")
   sub.add_argument("what", choices=LISTS, metavar="what")
   sub = add("train", "train one model and keep it", config=True, workdir=True, jobs=True)
+  _writer(sub)
   sub = add("eval", "evaluate a trained model again, from its checkpoint")
   sub.add_argument("workdir", help="the workdir of `assay train`")
   sub.add_argument("--split", choices=("validation", "test"), metavar="split", default="test")
@@ -55,6 +56,7 @@ def parser() -> flags.Parser:
   sub.add_argument("--seeds", type=flags.seeds, default=3, help="seeds per point (default 3)")
   sub.add_argument("--keep", action="store_true", help="keep final checkpoints, for `load` in Python")
   sub.add_argument("--dry_run", action="store_true", help="print points, cohorts, sizes and time; run nothing")
+  _writer(sub)
   sub = add("compare", "tune two or more arms alike and tell them apart", config=True, workdir=True, jobs=True)
   sub.add_argument("arms", nargs="+", metavar="ARM", help="attention=dot, or KEY=VALUE,KEY=VALUE")
   sub.add_argument("--delta", type=flags.real, default=0.0, help="smallest difference that matters")
@@ -65,6 +67,7 @@ def parser() -> flags.Parser:
   sub.add_argument("--seeds", type=flags.seeds, default=12, help="fresh seeds per arm (default 12)")
   lrs = "learning rates that every arm is tuned over; a single one is fixed"
   sub.add_argument("--lrs", default="1e-3,3e-3,1e-2,3e-2", help=lrs)
+  _writer(sub)
   sub = add("reproduce", "turn claims into verdicts", workdir=True, jobs=True)
   sub.add_argument("claims", nargs="*", metavar="ID|GROUP|my_claim.py", help="default: all")
   sub.add_argument("--tier", choices=TIERS, metavar="tier", default="quick", help="exact, quick, small, long or gpu")
@@ -126,6 +129,12 @@ def _bench(sub: argparse.ArgumentParser) -> None:
   )
 
 
+def _writer(sub: argparse.ArgumentParser) -> None:
+  """The flag of commands whose trials writers may get."""
+  text = "what else gets the trials: tensorboard, wandb or ./mine.py:Mine; may be repeated"
+  sub.add_argument("--writer", action="append", default=[], metavar="NAME", help=text)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs one command and returns its exit code (see the contract in README)."""
   argv = list(sys.argv[1:] if argv is None else argv)
@@ -172,8 +181,11 @@ def _run(space, overrides: list[str]) -> int:
     from configs import override
 
     space.config = override.located(space.config)  # a user's file is found again from any folder
+  from experiments import api
+
   command = import_module(f"experiments.cli.commands.{space.command}")
-  with userfile.to_stderr() if space.json else contextlib.nullcontext():  # stdout is for the document
+  quiet = userfile.to_stderr() if space.json else contextlib.nullcontext()  # stdout is for the document
+  with api.by_flags(), quiet:
     document, code = command.run(space, overrides)
   if space.json:
     print(atomic.canonical(document))

@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiments.record import stamp
 from experiments.run import estimate
@@ -25,6 +25,10 @@ from experiments.run.store import Store
 from experiments.run.turns import Turns
 from model.errors import Refused
 from train import compute
+
+if TYPE_CHECKING:
+  from experiments.run.writers.writer import Writer
+  from experiments.run.writing import Writing
 
 VMAP_WIDTH = 16  # members per pack on an accelerator; on CPU members run one by one
 CALL_STEPS = {"experiments.claims": 300, "experiments.bench": 3000}  # what a call counts for in the progress shown
@@ -37,14 +41,15 @@ Ended = Callable[[Mapping[str, dict[str, Any]]], None]  # what is done with resu
 
 @dataclasses.dataclass
 class Options:
-  """How to run: number of workers (0 = one per core), whether final checkpoints stay, a folder for profiles, and
-  whether results that other code made are kept, marked stale, or (the default) run again.
+  """How to run: number of workers (0 = one per core), whether final checkpoints stay, a folder for profiles,
+  whether results that other code made are kept, marked stale, or (the default) run again, and who else gets the trials.
   """
 
   jobs: int = 0
   keep: bool = False
   profile: str = ""
   keep_stale: bool = False
+  writers: Mapping[str, "Writer"] = dataclasses.field(default_factory=dict)  # by name, of writing.chosen
 
 
 class Worker:
@@ -105,6 +110,7 @@ class Runner:
     self.crashes: dict[tuple[str, str], str] = {}  # by cohort and cause: the trial that failed first
     self.stopped: dict[str, str] = {}  # by cohort: why the rest of it does not run
     self._ended_with: Ended | None = None
+    self._writing = self._writers()
     self._caught = contextlib.ExitStack()
 
   def __enter__(self) -> "Runner":
@@ -123,6 +129,8 @@ class Runner:
         except subprocess.TimeoutExpired:
           worker.process.kill()
     stamp.forget()
+    if self._writing:
+      self._writing.end()
     if self.signal and kind is None:  # it came when all was done
       raise Interrupted(self.signal)
 
@@ -146,6 +154,7 @@ class Runner:
     if damage := self.store.heal():
       self.progress.warn(damage)
     missing = {key: config for key, config in points.items() if key not in stored}
+    ended = self._heard(points, ended)
     if ended:
       ended(stored)
     if missing:
@@ -164,6 +173,27 @@ class Runner:
     results = {key: stored[key] if key in stored else self.store.record(key) for key in points}
     self.statuses |= {key: result["status"] for key, result in results.items()}
     return results
+
+  def _writers(self) -> "Writing | None":
+    """Who gives trials to the writers asked for, if there are any."""
+    if not self.options.writers:
+      return None
+    from experiments.run.writing import Writing
+
+    return Writing(self.options.writers, self.store, self.progress.warn)
+
+  def _heard(self, points: Mapping[str, Mapping[str, Any]], ended: Ended | None) -> Ended | None:
+    """Who gets results as they come: whoever asked for the trials, then the writers."""
+    writing = self._writing
+    if writing is None:
+      return ended
+
+    def both(results: Mapping[str, dict[str, Any]]) -> None:
+      if ended:
+        ended(results)
+      writing.take(points, results)
+
+    return both
 
   def expect(self, steps: int) -> None:
     """Says how many training steps will be asked for later, so that the time left counts them."""

@@ -25,7 +25,8 @@ from model.errors import Refused
 FINISHED = ("done", "diverged", "stalled")  # outcomes; "failed" is tried again by the next command
 STATUSES = (*FINISHED, "failed")
 BESIDE = ("config.json", "metrics.jsonl")  # what a result answers for
-OURS = ("trials", "cohorts", "calls", "damaged", "bench", "ledger.jsonl", "report.json", "report.html", "crash.txt")
+FOLDERS = ("trials", "cohorts", "calls", "damaged", "bench", "writers")
+OURS = (*FOLDERS, "ledger.jsonl", "report.json", "report.html", "crash.txt")
 SHOWN = 3  # of many names
 DEFAULT = Path("assay-results")  # where workdirs lie unless one is named
 
@@ -158,7 +159,7 @@ class Store:
     """Removes what a refused command began, unless something is finished; True when nothing is left."""
     if any(self.root.glob("trials/*/result.json")) or any(self.root.glob("calls/*.json")):
       return False
-    for folder in ("trials", "cohorts", "calls"):
+    for folder in ("trials", "cohorts", "calls", "writers"):
       shutil.rmtree(self.root / folder, ignore_errors=True)
     (self.root / "plan.json").unlink(missing_ok=True)
     return True

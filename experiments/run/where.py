@@ -48,9 +48,8 @@ class Where:
     known = list(dict.fromkeys(name for row in rows for name in row))
     for name in self.names if rows else ():
       if name not in known:
-        kinds = (
-          "config keys (model.heads), measures (accuracy) and workdir, command, trial, status, cause, steps, seconds"
-        )
+        fields = "workdir, command, trial, status, cause, steps, seconds, stale, changed"
+        kinds = f"config keys (model.heads), measures (accuracy) and {fields}"
         raise Refused(f"--where names {name!r}, which no run has: {slots.suggestion(name, known)}allowed: {kinds}")
     return [self.holds(row) for row in rows]
 

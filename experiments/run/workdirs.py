@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.record import stamp
 from experiments.record.atomic import Damaged
 from experiments.record.corpora import hashes
 from experiments.run import store as stores
@@ -12,7 +13,7 @@ from experiments.run.cohorts import trial_key
 from experiments.run.store import DEFAULT, Store
 from model.errors import Refused
 
-FIELDS = ("workdir", "command", "trial", "status", "cause", "steps", "seconds")
+FIELDS = ("workdir", "command", "trial", "status", "cause", "steps", "seconds", "stale", "changed")
 
 
 def found(given: Sequence[str | Path] = ()) -> list[Path]:
@@ -40,9 +41,11 @@ def listed(roots: Iterable[Path], where: str = "") -> list[dict[str, Any]]:
   """The trials of these workdirs that fulfil `where`, each with the config keys that it names or in which they differ.
 
   An item holds FIELDS, "config" {key: value} and "measures" {name: number}. Its status is that of the result,
-  "unfinished" where there is none yet, or "damaged" with the cause.
+  "unfinished" where there is none yet, or "damaged" with the cause. It is stale where code or data of it have changed
+  since; "changed" names them, as the command does that runs it again.
   """
   condition = conditions.parse(where) if where.strip() else None
+  stamp.forget()  # code and data as they are now
   items = [item for root in roots for item in _trials(root)]
   if condition is not None:
     rows = [{name: item[name] for name in FIELDS} | item["config"] | item["measures"] for item in items]
@@ -70,11 +73,14 @@ def _command(root: Path) -> str:
 def _trial(store: Store, key: str, command: str) -> dict[str, Any]:
   item: dict[str, Any] = {"workdir": str(store.root), "command": command, "trial": key, "cause": None}
   config: Mapping[str, Any] = {}
+  item |= {"stale": False, "changed": None}
   try:
     config = store.config(key)
     result = store.record(key)
     item |= {name: result.get(name) for name in ("status", "cause", "steps", "seconds")}
     item["measures"] = dict(result["measures"])
+    if changed := _changed(config, result):
+      item |= {"stale": True, "changed": ", ".join(changed)}
   except FileNotFoundError:
     rows = store.written(key)
     steps = int(rows[-1].get("step", 0)) if rows else 0
@@ -82,6 +88,18 @@ def _trial(store: Store, key: str, command: str) -> dict[str, Any]:
   except Damaged as damage:
     item |= {"status": "damaged", "cause": str(damage), "steps": 0, "seconds": None, "measures": {}}
   return item | {"config": flat(config)}
+
+
+def _changed(config: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
+  """What made a finished trial and is another today, or gone."""
+  if result["status"] not in stores.FINISHED:
+    return []  # whatever it was, the next command tries it again
+  try:
+    return stamp.changed(config, result)
+  except OSError as error:
+    return [f"{Path(error.filename or 'a file').name} (gone)"]
+  except (KeyError, Refused) as error:  # a config of another version; a file that is no Python any more
+    return [f"code ({error})"]
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -11,7 +11,7 @@ from experiments.pages.report import ArmData
 from experiments.protocol import glossary, study
 
 COSTS = {"parameters": (1, ".0f"), "flops": (1e6, ".3g"), "step_seconds": (1e-3, ".3g"), "memory_bytes": (2**20, ".3g")}
-OPTIONS = ("metric", "delta", "better", "seeds", "lrs", "workdir", "jobs", "profile", "keep_stale")
+OPTIONS = ("metric", "delta", "better", "seeds", "lrs", "workdir", "jobs", "profile", "keep_stale", "writer")
 
 
 def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:

@@ -23,7 +23,15 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   if not found.found["items"]:
     what = "no trial fulfils the condition" if space.where.strip() else "no stored trial"
     print(f"{what} in {', '.join(space.workdirs) or './assay-results'}", file=sys.stderr)
+  if stale := [item["changed"] for item in found.found["items"] if item["stale"]]:
+    print(f"{len(stale)} stale: {_few(stale)} changed since; the command runs them again", file=sys.stderr)
   return found.document, 0
+
+
+def _few(changed: list[str]) -> str:
+  """What changed, each once and not too many."""
+  names = sorted({name for text in changed for name in text.split(", ")})
+  return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
 def _print(items: list[dict[str, Any]]) -> None:
@@ -42,7 +50,8 @@ def _print(items: list[dict[str, Any]]) -> None:
     table.add_column(column, overflow="fold", no_wrap=column == "trial")
   for item in items:
     cells = [item["workdir"], item["trial"], *(item["config"].get(key) for key in keys)]
-    cells += [item["status"], item["steps"], *(item["measures"].get(name) for name in measures)]
+    status = f"{item['status']}, stale" if item["stale"] else item["status"]
+    cells += [status, item["steps"], *(item["measures"].get(name) for name in measures)]
     table.add_row(*(Text(frames.shown(cell)) for cell in cells))
   outcome.show(table)
 

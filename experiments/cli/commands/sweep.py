@@ -8,10 +8,12 @@ from experiments.cli import flags
 from experiments.pages import methods, numbers, outcome
 from experiments.protocol import glossary
 
+OPTIONS = ("seeds", "workdir", "jobs", "profile", "keep_stale", "writer", "dry_run")
+
 
 def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   """Runs the sweep in its workdir; the document holds one row per point."""
-  shared = {name: getattr(space, name) for name in ("seeds", "workdir", "jobs", "profile", "keep_stale", "dry_run")}
+  shared = {name: getattr(space, name) for name in OPTIONS}
   swept = api.sweep(space.config, overrides, axes=space.axis, keep=space.keep, asked=flags.typed(space), **shared)
   if isinstance(swept, api.Planned):
     return _plan(space, swept)

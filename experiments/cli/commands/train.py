@@ -10,7 +10,7 @@ SHOWN = ("loss", "accuracy", "wer", "per", "auc", "t90", "train_loss")
 
 def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   """Trains the config's model in its workdir; the document holds the trial's key and result."""
-  options = {"workdir": space.workdir, "profile": space.profile, "keep_stale": space.keep_stale}
+  options = {name: getattr(space, name) for name in ("workdir", "profile", "keep_stale", "writer")}
   trained = api.train(space.config, overrides, **options)
   result = trained.found
   measures = {name: result["measures"][name] for name in SHOWN if name in result["measures"]}

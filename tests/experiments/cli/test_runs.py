@@ -8,6 +8,7 @@ import pytest
 
 from experiments import api
 from experiments.cli import cli
+from experiments.record import corpora, stamp
 from experiments.record.corpora import hashes
 from experiments.run.cohorts import trial_key
 from experiments.run.store import Store, opened
@@ -25,7 +26,7 @@ def stored(root, command="sweep", **trials):
       key = keys[name] = trial_key(config, hashes(config))
       store.begin(key, config, [{"step": 2, "loss": 1.5}])
       if result is not None:
-        store.finish(key, config, [{"step": 8, "loss": 1.0}], RESULT | result)
+        store.finish(key, config, [{"step": 8, "loss": 1.0}], RESULT | stamp.code(config) | result)
   return keys
 
 
@@ -109,6 +110,42 @@ def test_damage_is_listed_not_hidden(workdirs, capsys):
   (item,) = json.loads(answered(capsys, "assay-results/other", "--json").out)["items"]
   assert item["status"] == "damaged"
   assert "checksum" in item["cause"]
+
+
+def test_what_other_code_or_data_made_is_marked_with_what_changed(tmp_path, monkeypatch, capsys):
+  """As the command does that would run it again; what is whole, failed or unfinished bears no mark."""
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "mine.py").write_text("from model.attention.dot import Dot\nclass Mine(Dot):\n  pass\n")
+  (tmp_path / "words.txt").write_text("one two three")
+  mine = {"model__attention__kind": "./mine.py:Mine"}
+  ours, whole = tiny(), {"measures": {"accuracy": 0.5}}
+  configs = {"ours": ours, "mine": tiny(**mine), "data": tiny(seed=1), "failed": tiny(seed=2, **mine)}
+  read = {str(tmp_path / "words.txt"): corpora.sha256_of(str(tmp_path / "words.txt"))}
+  keys = stored(
+    tmp_path / "work",
+    ours=(configs["ours"], whole),
+    mine=(configs["mine"], whole),
+    data=(configs["data"], whole | {"read": read}),
+    failed=(configs["failed"], whole | {"status": "failed", "files": {}}),
+    begun=(tiny(seed=3), None),
+  )
+
+  def marked():
+    items = json.loads(answered(capsys, "work", "--json").out)["items"]
+    return {
+      name: item["changed"] for name, key in keys.items() for item in items if item["trial"] == key and item["stale"]
+    }
+
+  assert marked() == {}
+  (tmp_path / "mine.py").write_text("from model.attention.dot import Dot\nclass Mine(Dot):\n  more = 1\n")
+  (tmp_path / "words.txt").write_text("four five six seven")
+  assert marked() == {"mine": "mine.py", "data": "words.txt"}
+  out, err = answered(capsys, "work", "--where", "stale=true")
+  assert out.count("done, stale") == 2
+  assert "2 stale: mine.py, words.txt changed since" in err
+  assert [row["stale"] for row in api.runs("work", where="changed=mine.py").rows] == [True]
+  (tmp_path / "mine.py").unlink()
+  assert marked() == {"mine": "mine.py (gone)", "data": "words.txt"}
 
 
 @pytest.mark.parametrize(
