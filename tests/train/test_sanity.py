@@ -196,7 +196,7 @@ def test_a_sampler_is_a_function_of_its_key():
 OWN = """
 import jax, jax.numpy as jnp
 from model.language import Inputs
-from model.see import rows
+from model.mask import rows
 from model.vocabulary import Vocabulary
 from train.tasks.task import Batch, Task
 
