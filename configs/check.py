@@ -65,6 +65,7 @@ def _complaints(flat: Mapping) -> Iterator[str]:
   yield from _run_complaints(flat)
   yield from _task_complaints(flat)
   yield from _wiring_complaints(flat)
+  yield from _answer_complaints(flat)
   if effect.attends(flat) and ":" not in flat["model.kind"]:
     yield from _projection_complaints(flat)
     yield from _mechanism_complaints(flat)
@@ -153,6 +154,21 @@ def _wiring_complaints(flat: Mapping) -> Iterator[str]:
     )
     has = "a source sequence" if has_source else "no source sequence"
     yield f"model.kind={kind} does not fit task.kind={flat['task.kind']}, which has {has}; set {fit}"
+
+
+def _answer_complaints(flat: Mapping) -> Iterator[str]:
+  """A model that sees the next symbol learns nothing by naming it."""
+  if effect.looks_ahead(flat) and effect.asks_for_next(flat):
+    kind, task, ways = flat["model.kind"], flat["task.kind"], flat["model.direction"]
+    seeing, remedy = (
+      (f"model.kind=rnn with model.direction={ways}", "model.direction=forward")
+      if kind == "rnn"
+      else (f"model.kind={kind}", "model.kind=gpt")
+    )
+    yield (
+      f"{seeing} sees both ways, and task.kind={task} asks for the next symbol, which stands in its inputs: "
+      f"nothing would be measured; set {remedy}"
+    )
 
 
 def _projection_complaints(flat: Mapping) -> Iterator[str]:

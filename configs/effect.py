@@ -38,6 +38,14 @@ HEADS = (  # of attention
   "model.value_dim",
 )
 CELLS = ("model.cell", "model.direction", "model.reads")
+NEXT = {  # tasks whose target is the next input, and the option under which it is not; as attributes of their classes
+  "duplicate": "",  # these would be code of every stored number
+  "markov": "",
+  "motif": "absolute",
+  "prose": "",
+  "season": "absolute",
+  "text": "",
+}
 
 Flat = Mapping[str, Any]
 
@@ -107,6 +115,19 @@ def attends(flat: Flat) -> bool:
 def crosses_only(flat: Flat) -> bool:
   """Whether attention only looks from one sequence at another."""
   return has_cells(flat) and bool(slots.model(flat["model.kind"], "reads_source"))
+
+
+def looks_ahead(flat: Flat) -> bool:
+  """Whether a token sees those after it, in the sequence that is judged; False for a user's own model."""
+  return flat["model.kind"] == "bert" or (flat["model.kind"] == "rnn" and flat["model.direction"] != "forward")
+
+
+def asks_for_next(flat: Flat) -> bool:
+  """Whether the task's answers are its next inputs; a user's task says so by the class attribute `asks_for_next`."""
+  kind = str(flat["task.kind"])
+  if kind in NEXT:
+    return not (NEXT[kind] and flat[f"task.{NEXT[kind]}"])
+  return slots.told("tasks", kind).get("attributes", {}).get("asks_for_next") is True
 
 
 def looks_by_dot(flat: Flat) -> bool:

@@ -443,6 +443,8 @@ def runs(*workdirs: Folder, where: str = "") -> Runs:
   """
   from experiments.run import workdirs as stored
 
+  if wrong := [folder for folder in workdirs if not isinstance(folder, str | Path)]:
+    raise Refused(f"runs received the folder {wrong[0]!r}; allowed: paths one by one, as in runs(*folders)")
   return Runs({"schema": 1, "items": stored.listed(stored.found(workdirs), where)})
 
 

@@ -8,7 +8,7 @@ Every text passes jinja2's autoescape; the same report gives the same bytes.
 import functools
 from pathlib import Path
 
-from experiments.pages import methods, numbers, tables, verdicts, views
+from experiments.pages import numbers, tables, verdicts, views
 from experiments.pages.report import Report
 
 OPEN_STUDIES = 6  # beyond, studies are folded
@@ -34,7 +34,7 @@ def html(report: Report) -> str:
       comparisons=[views.comparison(comparison) for comparison in report.comparisons],
       costs=None if report.rows else views.costs(report.studies),
       contradictions=views.contradictions(report, items, best),
-      methods=report.methods or (methods.assayed(report.rows) if report.rows else ()),
+      methods=views.ways(report),
       tuned=any(arm.tuning for study in report.studies for arm in study.arms),
       outcomes=sorted(report.outcomes, key=lambda o: (o.study, o.arm, o.lr or 0.0, o.seed)),
       lost_arms=views.lost(judged),

@@ -111,7 +111,7 @@ def _by_name(study: StudyPlot, prefix: str) -> Panel:
         ax.plot(interval(values, study.within), [row, row], color=style.color, lw=2.4, solid_capstyle="round")
         marks.line(ax, [(statistics.fmean(values), row)], style)
       marks.lost(ax, row, len(arm.values) - len(values), style, vertical=True)
-    ax.set_yticks(range(len(order)), [marks.cut(arm.name, 24) for arm in order])
+    ax.set_yticks(range(len(order)), [marks.cut(marks.brief(arm.name), 24) for arm in order])
     ax.set_ylim(len(order) - 0.4, -0.6)
     ax.grid(visible=True, axis="x")
     ax.grid(visible=False, axis="y")
@@ -217,7 +217,7 @@ def _keys(study: StudyPlot, arms: Sequence[ArmData], styles: Sequence[Style]) ->
   if len(arms) < 2:
     return ()
   ordered = styles[0].color in svg.ORDERED
-  labels = [numbers.number(arm.x) if ordered else arm.name for arm in arms]
+  labels = [numbers.number(arm.x) if ordered else marks.brief(arm.name) for arm in arms]
   if ordered and study.x_label:
     labels[0] = f"{study.x_label} {labels[0]}"
   return tuple(zip(styles, labels, strict=True))
@@ -233,7 +233,8 @@ def _spoken(study: StudyPlot) -> str:
 
 def _what(study: StudyPlot, by: str) -> str:
   name = study.y_label or "metric"
-  return f"{name[0].upper()}{name[1:]} {by}" if by.split()[1:] else name
+  comma = "," if "," in name else ""
+  return f"{name[0].upper()}{name[1:]}{comma} {by}" if by.split()[1:] else name
 
 
 def _titled(what: str, title: str) -> str:

@@ -8,6 +8,7 @@ import dataclasses
 import io
 import itertools
 import math
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -212,6 +213,11 @@ def references(ax, study: StudyPlot, vertical: bool = False) -> None:
 def jitter(count: int) -> list[float]:
   """Places in [-1, 1], the same at every run, that keep neighboring seeds apart."""
   return [2 * ((0.5 + i * 0.6180339887) % 1) - 1 for i in range(count)]
+
+
+def brief(name: str) -> str:
+  """An arm's name without the paths in it: attention=./mine.py:Mine is attention=Mine."""
+  return re.sub(r"[^\s=]*\.py:(?=\w)", "", name)
 
 
 def cut(text: str, length: int) -> str:

@@ -37,7 +37,10 @@ def intervals(used: Used) -> str:
   """The methods behind some intervals in words: "exact sign-flip"; "" for none."""
   from experiments.protocol import stats  # scipy: not at start
 
-  return "; ".join(dict.fromkeys(stats.said(method, n) for method, n in used if method != "none"))
+  found = [(method, n) for method, n in used if method != "none"]
+  if len({method for method, _ in found if method.startswith("t")}) > 1:  # of several measures: said once for all
+    found = [("t within each measure's range" if method.startswith("t") else method, n) for method, n in found]
+  return "; ".join(dict.fromkeys(stats.said(method, n) for method, n in found))
 
 
 def assayed(rows: Sequence[Mapping]) -> list[str]:

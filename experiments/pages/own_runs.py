@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from experiments.ledger import ledger
@@ -20,14 +21,21 @@ def trained(card: str, config: Mapping[str, Any], curve: Sequence[Mapping[str, f
   points = [(row["step"], row["accuracy"]) for row in curve if "accuracy" in row]
   drawn = StudyPlot(
     name=card,
-    title=card,
+    title=_called(card),
     y_label="accuracy",
-    arms=[ArmData(name=card, curves=[points])],
+    curve_label="accuracy",
+    arms=[ArmData(name=_called(card), curves=[points])],
     curves_within=(0.0, 1.0),
     floor=bounds["floor"],
     ceiling=bounds["ceiling"],
   )
-  return Report(title=f"Training of {card}", studies=[drawn], meta=meta)
+  return Report(title=f"Training of {_called(card)}", studies=[drawn], meta=meta)
+
+
+def _called(card: str) -> str:
+  """The card's name, for a card of one's own that of its file; a stored config's is that of its folder."""
+  path = Path(card)
+  return {".py": path.stem, ".json": path.parent.name}.get(path.suffix) or card
 
 
 def swept(card: str, done: study.Finished, store: Store, meta: Mapping) -> Report:
@@ -35,8 +43,8 @@ def swept(card: str, done: study.Finished, store: Store, meta: Mapping) -> Repor
   shown = [sweep.figures(arm, done.study.metric) for arm in done.arms.values()]
   splits = [arm.config["eval"]["split"] for arm in done.arms.values()]
   return Report(
-    title=f"Sweep of {card}",
-    studies=[_sized(outcome.study_plot(done, store), done)],
+    title=f"Sweep of {_called(card)}",
+    studies=[dataclasses.replace(_sized(outcome.study_plot(done, store), done), title=f"sweep of {_called(card)}")],
     meta=meta,
     outcomes=outcome.failures(done),
     methods=methods.swept(done.study.reporting, splits, [(entry["method"], entry["n"]) for entry in shown]),
@@ -58,8 +66,8 @@ def compared(
   """A comparison: contrasts, arms and what a step of each costs; `configs` are the arms' by name."""
   drawn = outcome.study_plot(done, store)
   return Report(
-    title=f"{' against '.join(configs)} on {card}",
-    studies=[dataclasses.replace(drawn, arms=_costed(drawn.arms, done, configs))],
+    title=f"{' against '.join(configs)} on {_called(card)}",
+    studies=[dataclasses.replace(drawn, title=f"compare on {_called(card)}", arms=_costed(drawn.arms, done, configs))],
     comparisons=[_comparison(item) for item in found],
     meta=meta,
     outcomes=outcome.failures(done),

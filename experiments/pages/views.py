@@ -5,7 +5,7 @@ import re
 import statistics
 from collections.abc import Mapping, Sequence
 
-from experiments.pages import figures, marks, numbers, tables, verdicts
+from experiments.pages import figures, marks, methods, numbers, tables, verdicts
 from experiments.pages.report import ArmData, Comparison, Report, StudyPlot
 
 COSTS = {
@@ -17,7 +17,7 @@ COSTS = {
 
 
 def meta(given: Mapping) -> list[tuple[str, str]]:
-  """The page's head as (name, text), in a fixed order; keys nobody foresaw come last."""
+  """The page's head as (name, text), in a fixed order; keys nobody foresaw come last. Calibration is one of methods."""
   known = {
     "tier": "Tier",
     "device": "Device",
@@ -36,7 +36,7 @@ def meta(given: Mapping) -> list[tuple[str, str]]:
   facts += [
     (numbers.plain(key).replace("_", " ").capitalize(), numbers.plain(text))
     for key, text in sorted(given.items())
-    if key not in (*known, "versions", "command") and not isinstance(text, (dict, list, tuple))
+    if key not in (*known, "versions", "command", "calibration") and not isinstance(text, (dict, list, tuple))
   ]
   versions = given.get("versions") or {}
   if versions:
@@ -44,11 +44,18 @@ def meta(given: Mapping) -> list[tuple[str, str]]:
   return facts
 
 
+def ways(report: Report) -> list[str]:
+  """The paragraphs on methods; the last tells of the calibration, where one is known."""
+  known = report.meta.get("calibration")
+  paragraphs = [*(report.methods or (methods.assayed(report.rows) if report.rows else ()))]
+  return [*paragraphs, f"Calibration. {known}"] if known else paragraphs
+
+
 def digest(rows: Sequence[Mapping]) -> list[dict]:
-  """How many rows have each verdict."""
+  """How many claims have each verdict, each by its largest tier."""
   return [
     {"verdict": name, "count": count, "sign": verdicts.SIGNS.get(name, "·"), "meaning": verdicts.MEANINGS.get(name, "")}
-    for name, count in verdicts.counts(rows).items()
+    for name, count in verdicts.counts(list(verdicts.per_claim(rows).values())).items()
   ]
 
 

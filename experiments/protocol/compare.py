@@ -14,6 +14,7 @@ from experiments.protocol.sweep import label
 from experiments.protocol.sweep import settings as settings_of
 from experiments.run.runner import Runner
 from model.errors import Refused
+from model.schema import suggestion
 
 SHORT = {
   "attention": "model.attention.kind",
@@ -65,14 +66,21 @@ def _point(arm: str | Mapping[str, object]) -> dict[str, object]:
   if isinstance(arm, Mapping):
     if not arm:
       raise Refused("an arm sets nothing; give for instance {'attention': 'dot'}")
-    return {SHORT.get(key, key): value for key, value in arm.items()}
+    return {_written_out(key): value for key, value in arm.items()}
   point: dict[str, object] = {}
   for part in axes.split(arm, f"arm {arm!r}"):
     key, equals, value = part.partition("=")
     if not equals or not key or not value:
       raise Refused(f"arm {arm!r} is not KEY=VALUE or KEY=VALUE,KEY=VALUE; write for instance attention=dot")
-    point[SHORT.get(key, key)] = value
+    point[_written_out(key)] = value
   return point
+
+
+def _written_out(key: str) -> str:
+  """A short name as the key that it stands for. Raises Refused for one that is misspelt."""
+  if "." not in key and key not in SHORT and (meant := suggestion(key, SHORT)):
+    raise Refused(f"an arm sets {key}, which is no key: {meant}short names are {', '.join(SHORT)}")
+  return SHORT.get(key, key)
 
 
 def _text(arm: str | Mapping[str, object]) -> str:

@@ -24,6 +24,7 @@ from experiments.run.signals import Interrupted, caught
 from experiments.run.store import Store
 from experiments.run.turns import Turns
 from model.errors import Refused
+from model.schema import flatten
 from train import compute
 
 if TYPE_CHECKING:
@@ -361,7 +362,7 @@ class Runner:
     """Tells a cause once; the same one again in a cohort stops it: what waits of it would fail alike."""
     cohort, key = request["cohort"], request["keys"][0]
     if all(cause != known for _, known in self.crashes):
-      self.progress.warn(f"a trial failed: {cause}")
+      self.progress.warn(f"a trial failed: {cause}{_own(request['configs'][0])}")
     first = self.crashes.setdefault((cohort, cause), key)
     if first != key and cohort not in self.stopped:
       self.stopped[cohort] = f"not run: the same crash as trial {first}: {cause}"
@@ -401,6 +402,12 @@ def _told(changes: Mapping[str, list[str]], kept: bool) -> str:
   trials = f"{len(changes)} trials were" if len(changes) > 1 else "1 trial was"
   done = "kept, marked stale" if kept else "run again (--keep_stale keeps what is stored)"
   return f"{trials} made by other code and {done}: {shown} changed"
+
+
+def _own(config: Mapping[str, Any]) -> str:
+  """How to try a class of the user's own that this config names; "" where it names none."""
+  named = [str(value) for key, value in flatten(config).items() if key.endswith(".kind") and ".py:" in str(value)]
+  return f"; `assay test {named[0]}` tries that class alone" if named else ""
 
 
 def _ending(code: int) -> str:

@@ -131,8 +131,14 @@ BASES = {
   "adamw without decay": {"optim.kind": "adamw"},
   "exponential": {"optim.schedule.kind": "exponential"},
   "inverse_sqrt": {"optim.schedule.kind": "inverse_sqrt", "optim.schedule.warmup": 2},
-  "walks": {"task.kind": "markov", "task.states": 3, "task.length": 4},
-  "fixed walks": {"task.kind": "markov", "task.states": 3, "task.length": 4, "task.sequences": 4},
+  "walks": {"model.kind": "gpt", "task.kind": "markov", "task.states": 3, "task.length": 4},
+  "fixed walks": {
+    "model.kind": "gpt",
+    "task.kind": "markov",
+    "task.states": 3,
+    "task.length": 4,
+    "task.sequences": 4,
+  },
 }
 EFFECTS = {  # base: keys that are tried one by one
   "bert": "",

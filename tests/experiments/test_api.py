@@ -385,3 +385,8 @@ def test_configs_are_given_as_on_the_command_line():
     [f"{k}={v}" for k, v in TINY.items()] + ["--config.model.heads=2"],
   ):
     assert override.resolve(override.load("recall", api._settings(given))) == config
+
+
+def test_runs_takes_folders_one_by_one():
+  with pytest.raises(Refused, match="one by one"):
+    api.runs(["assay-results/sweep-recall"])

@@ -1,8 +1,9 @@
 """`assay explain ID|GROUP|FILE|KIND`: claims, how they are tested and what came out; or what a kind is."""
 
+import contextlib
 from typing import Any
 
-from configs import slots
+from configs import errors, slots
 from experiments.ledger import ledger
 from experiments.pages import items, page
 from experiments.protocol import catalog, verdict
@@ -23,6 +24,8 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   try:
     claims = catalog.select([space.id])
   except Refused as refusal:
+    if space.id.endswith(".py"):
+      raise Refused(f"{refusal}; a class in it is explained by {space.id}:Class") from None
     raise Refused(f"{refusal}; neither is it a mechanism, position, task, model, cell, probe or measure") from None
   rows = ledger.read(ledger.committed())
   found = [{"claim": items.claim(one), "rows": [row for row in rows if row["id"] == one.id]} for one in claims]
@@ -34,7 +37,9 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
 
 
 def _kind(name: str) -> list[dict[str, Any]]:
-  """What bears this name: kinds of every family, models, probes and measures."""
+  """What bears this name: kinds of every family, models, probes and measures, or a class of one's own."""
+  if ":" in name:
+    return [_own(slots.located(name))]
   found = [
     {"what": family, **{key: value for key, value in items.described(family, name).items() if value not in (None, "")}}
     for family in KINDS
@@ -43,3 +48,14 @@ def _kind(name: str) -> list[dict[str, Any]]:
   found += [{"what": "model", **item} for item in items.models() if item["kind"] == name]
   found += [{"what": "probe", **item} for item in items.probes() if item["name"] == name]
   return found + [{"what": "measure", **item} for item in items.measures() if item["name"] == name]
+
+
+def _own(kind: str) -> dict[str, Any]:
+  """A class path/to/mine.py:Mine, of the first family that can build it. Raises Refused where none can."""
+  slots.class_of("models", kind)  # refuses a file that is not there, and one without the class
+  for family in (*KINDS, "models"):
+    with contextlib.suppress(errors.Refused):
+      return {"what": family.removesuffix("s") if family == "models" else family, **items.described(family, kind)}
+  raise Refused(
+    f"{kind!r} is neither a mechanism, a position scheme, a layer, a cell, a task nor a model; `assay new` writes one"
+  )

@@ -112,7 +112,7 @@ def _cause(message: str, trace: str, file: str) -> str:
   if share:  # numpy compared two arrays, and shows many numbers
     size = re.search(r"Max absolute difference[^:]*: (\S+)", trace)
     return f"{share[1]} of {share[2]} numbers differ" + (f", by up to {float(size[1]):.3g}" if size else "")
-  lines = [line.strip() for line in message.splitlines()]
+  lines = [line.strip() for line in message.partition("\n-----")[0].splitlines()]  # jax tells of its traceback below
   said = [line for line in lines if line and not re.match(r"(assert|\+|ACTUAL|DESIRED|Mismatch at|\[|x:|y:) ?", line)]
   text = " ".join(said).removeprefix("AssertionError:").strip() or " ".join(lines)
   places = re.findall(rf"{re.escape(file)}:(\d+):", trace)

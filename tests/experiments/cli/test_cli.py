@@ -145,6 +145,24 @@ def test_explain_takes_groups_and_kinds(name, parts, capsys):
   assert json.loads(capsys.readouterr().out)["items"]
 
 
+@pytest.mark.parametrize(
+  ("what", "name", "said"), [("mechanism", "warm", "a mechanism of attention"), ("task", "mine", "a task")]
+)
+def test_explain_takes_a_class_of_ones_own(what, name, said, tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  assert cli.main(["new", what, name, "--here"]) == 0
+  capsys.readouterr()
+  assert cli.main(["explain", f"./{name}.py:{name.capitalize()}"]) == 0
+  assert said in capsys.readouterr().out
+  assert cli.main(["explain", f"./{name}.py"]) == 2
+  assert f"explained by ./{name}.py:Class" in capsys.readouterr().err
+  assert cli.main(["explain", f"./{name}.py:Wrong"]) == 2
+  assert "defines no class Wrong" in capsys.readouterr().err
+  (tmp_path / "plain.py").write_text("class Plain:\n  pass\n")
+  assert cli.main(["explain", "./plain.py:Plain"]) == 2
+  assert "neither a mechanism" in capsys.readouterr().err
+
+
 def test_explain_takes_a_claim_file(tmp_path, monkeypatch, capsys):
   for known in ("_own", "_files"):
     monkeypatch.setattr(catalog, known, {})

@@ -255,3 +255,21 @@ def test_intervals_of_a_share_are_drawn_inside_its_range():
   curve = [[(0, 0.2), (10, 1.0)], [(0, 0.3), (10, 0.9)]]
   assert figures._mean_curve(curve)[-1][3] > 1
   assert all(0 <= low <= high <= 1 for _, _, low, high in figures._mean_curve(curve, (0.0, 1.0)))
+
+
+def test_a_claim_with_rows_of_several_tiers_counts_once_by_the_largest():
+  rows = [samples.row("HEAD-1", "inconclusive", tier="quick"), samples.row("HEAD-1", "reproduced", tier="small")]
+  counts = re.findall(r"<strong>(\d+)</strong>\s*<span class=\"chip (\w+)\"", build.html(Report("x", rows=rows)))
+  assert [(count, word) for count, word in counts if count != "0"] == [("1", "reproduced")]
+
+
+def test_calibration_is_a_paragraph_of_the_methods_and_no_fact_of_the_head():
+  words = Page(build.html(Report("x", methods=["How."], meta={"calibration": "The level is kept."}))).words
+  assert words.count("The level is kept.") == 1
+  assert words.index("How.") < words.index("Calibration. The level is kept.")
+
+
+def test_the_method_of_several_measures_is_said_once():
+  said = methods.intervals([("t", 2), ("t within [0, 1]", 2), ("t within [0, inf]", 2), ("none", 1)])
+  assert said == "Student's t within each measure's range, as 2 seeds are too few for the exact test (6)"
+  assert methods.intervals([("t within [0, 1]", 2)]).startswith("Student's t within [0, 1], as 2 seeds")

@@ -115,3 +115,21 @@ def test_text_and_lines_stand_out_from_their_ground(colors):
   for i in range(1, len(svg.SERIES) + 1):
     assert contrast(colors[f"s{i}"], colors["card"]) > 3
     assert contrast(colors[f"q{i}"], colors["card"]) > 3
+
+
+def test_arms_with_a_class_of_ones_own_can_be_told_apart():
+  names = [f"attention=./folder/warmer.py:Warm heads={heads}" for heads in (1, 4)]
+  arms = [ArmData(name, values=(0.5, 0.6), curves=[[(0, 0.1), (1, 0.5)]]) for name in names]
+  labels = [[], []]
+  for panel in figures.panels(StudyPlot("mine", "mine", y_label="accuracy", arms=arms), "p"):
+    labels[0] += [label for _, label in panel.legend]
+    labels[1] += re.findall(r">(attention=[^<]*)<", panel.svg)
+  assert labels[0] == labels[1] == ["attention=Warm heads=1", "attention=Warm heads=4"]
+
+
+def test_what_a_picture_shows_is_set_off_from_by_what():
+  captions = [
+    figures.panels(StudyPlot("x", "x", x_label="heads", y_label=label, arms=[samples.arm()]), "p")[0].caption
+    for label in ("accuracy", "accuracy, mean over training")
+  ]
+  assert captions == ["Accuracy by heads", "Accuracy, mean over training, by heads"]

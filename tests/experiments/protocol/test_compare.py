@@ -155,3 +155,9 @@ def test_an_arm_does_not_differ_from_itself():
     values = [metrics.summary(curve, 4)["auc"] for curve in fit(whole, members, (), ()).curves]
     found.append(compare.difference(values[:12], values[12:], 0.0, "max")["answer"])
   assert found.count("no difference found") >= 19, found
+
+
+@pytest.mark.parametrize("given", ["atention=dot", {"atention": "dot"}])
+def test_a_short_name_misspelt_is_told_which_was_meant(given):
+  with pytest.raises(Refused, match="did you mean attention"):
+    compare.arms("recall", {}, [given, "attention=additive"])

@@ -163,6 +163,21 @@ def test_the_first_identical_crash_stops_the_arm_and_no_other(pretended, capsys)
   assert sum(seen(key) for key in arm) == 4  # and is tried anew by the next
 
 
+def test_a_crash_with_a_class_of_ones_own_says_how_to_try_it(pretended, capsys):
+  behave, _, root = pretended
+  behave(causes={"0": "ValueError: boom"})
+  root.parent.joinpath("mine.py").write_text("class Mine:\n  pass\n")
+  kind = f"{root.parent}/mine.py:Mine"
+  own = {key: _with_kind(config, kind) for key, config in points(0).items()}
+  run(root, own)
+  assert f"boom; `assay test {kind}` tries that class alone" in " ".join(capsys.readouterr().err.split())
+
+
+def _with_kind(config, kind):
+  attention = {**config["model"]["attention"], "kind": kind}
+  return {**config, "model": {**config["model"], "attention": attention}}
+
+
 def test_different_crashes_stop_nothing(pretended):
   behave, seen, root = pretended
   behave(causes={str(seed): f"ValueError: {seed}" for seed in range(4)})
