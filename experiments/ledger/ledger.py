@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from experiments.protocol.claim import Claim
-from experiments.protocol.verdict import VERDICTS
 from experiments.record import atomic, digest
 from model.errors import Refused
 
@@ -86,6 +85,8 @@ def row(
   `code_files` (relative to the repository) is recorded so that `check` can tell a stale row; `code_sha256` is their
   digest now unless a stored trial's digest is given. Only `run` may vary between honest reruns.
   """
+  from experiments.protocol.verdict import VERDICTS
+
   if verdict["verdict"] not in VERDICTS:
     raise ValueError(f"verdict {verdict['verdict']!r} is none of {VERDICTS}")
   files = sorted(set(code_files))

@@ -7,7 +7,7 @@ from typing import Any
 from experiments.ledger import ledger
 from experiments.pages import methods, outcome
 from experiments.pages.report import ArmData, Comparison, Report, StudyPlot
-from experiments.protocol import glossary, scales, study, sweep
+from experiments.protocol import estimate, glossary, scales, study, sweep
 from experiments.run.cohorts import cohort_key
 from experiments.run.store import Store
 
@@ -46,7 +46,7 @@ def swept(card: str, done: study.Finished, store: Store, meta: Mapping) -> Repor
 def _sized(drawn: StudyPlot, done: study.Finished) -> StudyPlot:
   """The study with what a step of each point costs: parameters and FLOPs, beside the time that was measured."""
   trained = {name: arm.config for name, arm in done.arms.items() if any(r["status"] != "failed" for r in arm.results)}
-  found = sweep.cohort_costs(trained.values())
+  found = estimate.cohort_costs(trained.values())
   costs = {name: found[cohort_key(config)] for name, config in trained.items()}
   arms = [dataclasses.replace(arm, cost={**costs.get(arm.name, {}), **arm.cost}) for arm in drawn.arms]
   return dataclasses.replace(drawn, arms=arms)

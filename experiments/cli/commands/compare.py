@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from experiments import api
-from experiments.cli import flags
+from experiments.cli import cli
 from experiments.pages import methods, outcome
 from experiments.pages.report import ArmData
 from experiments.protocol import glossary, study
@@ -17,7 +17,7 @@ OPTIONS = ("metric", "delta", "better", "seeds", "lrs", "workdir", "jobs", "prof
 def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   """Runs the protocol on the arms; the document holds comparisons, arms and their cost."""
   options = {name: getattr(space, name) for name in OPTIONS}
-  compared = api.compare(space.config, space.arms, overrides, asked=flags.typed(space), **options)
+  compared = api.compare(space.config, space.arms, overrides, asked=cli.typed(space), **options)
   if not space.json:
     assert compared.study is not None
     found, items = compared.found["comparisons"], compared.found["arms"]

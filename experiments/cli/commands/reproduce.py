@@ -7,14 +7,14 @@ import sys
 from typing import Any
 
 from experiments import api
-from experiments.cli import flags
+from experiments.cli import cli
 
 
 def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   """Runs what the claims need at the tier, writes ledger.jsonl and report.html, prints lines on each claim."""
   shared = {name: getattr(space, name) for name in ("tier", "workdir", "jobs", "profile", "keep_stale", "dry_run")}
   at_once = not space.json and sys.stdout.isatty()
-  found = api.reproduce(*space.claims, asked=flags.typed(space), teller=_teller if at_once else None, **shared)
+  found = api.reproduce(*space.claims, asked=cli.typed(space), teller=_teller if at_once else None, **shared)
   if isinstance(found, api.Planned):
     if not space.json:
       _print_plan(found.found)

@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from experiments import api
-from experiments.cli import flags
+from experiments.cli import cli
 from experiments.pages import methods, numbers, outcome
 from experiments.protocol import glossary
 
@@ -12,7 +12,7 @@ from experiments.protocol import glossary
 def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   """Runs the sweep in its workdir; the document holds one row per point."""
   shared = {name: getattr(space, name) for name in ("seeds", "workdir", "jobs", "profile", "keep_stale", "dry_run")}
-  swept = api.sweep(space.config, overrides, axes=space.axis, keep=space.keep, asked=flags.typed(space), **shared)
+  swept = api.sweep(space.config, overrides, axes=space.axis, keep=space.keep, asked=cli.typed(space), **shared)
   if isinstance(swept, api.Planned):
     return _plan(space, swept)
   rows = swept.found["points"]

@@ -4,23 +4,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.run import turns
-from experiments.run.turns import Turns
+from experiments.run import cohorts
+from experiments.run.cohorts import Turns
 
 
-def requests(*cohorts):
-  return [{"kind": "pack", "cohort": cohort, "keys": [f"{cohort}{index}"]} for index, cohort in enumerate(cohorts)]
+def requests(*names):
+  return [{"kind": "pack", "cohort": cohort, "keys": [f"{cohort}{index}"]} for index, cohort in enumerate(names)]
 
 
 @given(st.lists(st.sampled_from("abcdef"), max_size=40), st.lists(st.integers(0, 2), min_size=60, max_size=60))
 @settings(max_examples=200, deadline=None)
-def test_every_request_is_served_once(cohorts, order):
+def test_every_request_is_served_once(names, order):
   plan, served = Turns(), []
-  plan.add(requests(*cohorts))
+  plan.add(requests(*names))
   for worker in order:
     taken = plan.take(worker)
     served += taken["keys"] if taken else []
-  assert sorted(served) == sorted(f"{cohort}{index}" for index, cohort in enumerate(cohorts))
+  assert sorted(served) == sorted(f"{cohort}{index}" for index, cohort in enumerate(names))
   assert plan.take(0) is None
 
 
@@ -56,7 +56,7 @@ def test_checks_and_benches_have_no_cohort_and_belong_to_nobody():
   assert not any(plan.held.values())
 
 
-@pytest.mark.parametrize(("device", "most"), [("cpu", turns.HELD), ("gpu", turns.HELD_ON_DEVICE)])
+@pytest.mark.parametrize(("device", "most"), [("cpu", cohorts.HELD), ("gpu", cohorts.HELD_ON_DEVICE)])
 def test_memory_is_bounded_and_the_runner_forgets_what_the_worker_dropped(device, most):
   plan = Turns(device)
   plan.add(requests(*(f"{index:03d}" for index in range(most + 1))))
