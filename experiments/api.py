@@ -276,9 +276,9 @@ def train(
   document = {"schema": 1, "workdir": str(root), "trial": key, "cohort": cohort_key(config), **result}
 
   def page() -> "Report":
-    from experiments.pages import outcome, own_runs
+    from experiments.pages import from_runs, own_runs
 
-    head = outcome.meta(_call("train", card), runner.backend, result["seconds"], workdir=str(root))
+    head = from_runs.meta(_call("train", card), runner.backend, result["seconds"], workdir=str(root))
     return own_runs.trained(card, config, found.rows, head)
 
   found = Trained(document, result["status"] != "failed", page)
@@ -311,7 +311,7 @@ def sweep(
     asked: what the report names as its command.
   """
   from configs import override
-  from experiments.pages import outcome, own_runs
+  from experiments.pages import from_runs, own_runs
   from experiments.protocol import sweep as sweeps
   from experiments.record import corpora
   from experiments.run.progress import Progress
@@ -339,9 +339,9 @@ def sweep(
     with Runner(store, options, progress) as runner:
       done = sweeps.run(card, named, seeds, "accuracy", runner)
     command = asked or _call("sweep", card, given, axes=axes, seeds=seeds)
-    head = outcome.meta(command, runner.backend, time.monotonic() - started)
+    head = from_runs.meta(command, runner.backend, time.monotonic() - started)
     page = own_runs.swept(card, done, store, head)
-    report = outcome.write(root, page)
+    report = from_runs.write(root, page)
   present = [m for m in MEASURES if any(m in r["measures"] for arm in done.arms.values() for r in arm.results)]
   rows = sweeps.summary(done, present)
   document = {"schema": 1, "workdir": str(root), "report": str(report), "points": rows, "trials": runner.counts}
@@ -376,7 +376,7 @@ def compare(
     lrs: learning rates that every arm is tuned over; a single one is fixed.
   """
   from configs import override
-  from experiments.pages import outcome, own_runs
+  from experiments.pages import from_runs, own_runs
   from experiments.protocol import compare as compares
   from experiments.record import corpora
   from experiments.run.progress import Progress
@@ -393,7 +393,7 @@ def compare(
   card, given = override.located(str(card)), _settings(overrides)
   chosen = [arm if isinstance(arm, str) else _settings(arm) for arm in _list("arms", arms)]
   named = compares.arms(card, given, chosen)
-  plan = compares.plan(card, named, metric, seeds, _rates(lrs), better)
+  study = compares.as_study(card, named, metric, seeds, _rates(lrs), better)
   configs = [override.resolve(override.load(card, shared=settings)) for settings in named.values()]
   for config in configs:
     corpora.present(config)
@@ -403,11 +403,11 @@ def compare(
   options = Options(jobs=jobs, profile=profile, keep_stale=keep_stale)
   with opened(root, {"command": "compare", "card": card}) as store, Progress(f"compare on {card}") as progress:
     with Runner(store, options, progress) as runner:
-      done, found = compares.run(plan, delta, runner)
+      done, found = compares.run(study, delta, runner)
     command = asked or _call("compare", card, chosen, given, metric=metric, seeds=seeds)
-    head = outcome.meta(command, runner.backend, time.monotonic() - started)
+    head = from_runs.meta(command, runner.backend, time.monotonic() - started)
     page = own_runs.compared(card, done, found, dict(zip(named, configs, strict=True)), store, head)
-    report = outcome.write(root, page)
+    report = from_runs.write(root, page)
   document = {"schema": 1, "workdir": str(root), "report": str(report), "comparisons": found}
   document |= {"arms": own_runs.arms(page, done), "trials": runner.counts}
   unanswered = any(item["answer"].startswith(compares.NO_ANSWER) for item in found)
@@ -445,7 +445,7 @@ def reproduce(
   if dry_run:
     return _planned(chosen, tier, jobs, workdir)
   from experiments.ledger import ledger
-  from experiments.pages import outcome
+  from experiments.pages import from_runs
   from experiments.protocol import measures
   from experiments.protocol import reproduce as protocol
   from experiments.run.progress import Progress
@@ -465,12 +465,12 @@ def reproduce(
       store.set_aside(root / "ledger.jsonl")
     ledger.write(root / "ledger.jsonl", ledger.combine(held, found.rows))
     seconds = time.monotonic() - started
-    mark = outcome.fingerprint(found.rows, chosen, tier)
-    report = outcome.drawn(root, mark)
+    mark = from_runs.fingerprint(found.rows, chosen, tier)
+    report = from_runs.drawn(root, mark)
     if report is None:
       command = asked or _call("reproduce", *texts, tier=tier)
-      head = outcome.meta(command, runner.backend, seconds, tier=tier)
-      report = outcome.write(root, outcome.claims_report(found, chosen, store, head), mark)
+      head = from_runs.meta(command, runner.backend, seconds, tier=tier)
+      report = from_runs.write(root, from_runs.claims_report(found, chosen, store, head), mark)
   rows = found.rows
   document = {
     "schema": 1,
@@ -485,7 +485,7 @@ def reproduce(
   wanted = {text for text in texts if "-" in text}
   unanswered = [row["id"] for row in rows if row["verdict"] == "untested" and row["id"] in wanted]
   complete = not (runner.counts["failed"] or unanswered)
-  return Reproduced(document, complete, lambda: outcome.read(root))
+  return Reproduced(document, complete, lambda: from_runs.read(root))
 
 
 def _planned(claims: "Sequence[Claim]", tier: str, jobs: int, workdir: Folder | None) -> Planned:

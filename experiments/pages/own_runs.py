@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.ledger import ledger
-from experiments.pages import methods, outcome
+from experiments.pages import from_runs, methods
 from experiments.pages.report import ArmData, Comparison, Report, StudyPlot
 from experiments.protocol import estimate, glossary, scales, study, sweep
 from experiments.run.cohorts import cohort_key
@@ -16,7 +16,7 @@ Found = Sequence[Mapping[str, Any]]  # the contrasts of a comparison
 
 def trained(card: str, config: Mapping[str, Any], curve: Sequence[Mapping[str, float]], meta: Mapping) -> Report:
   """One model: its learning curve."""
-  bounds = outcome.chance(config)
+  bounds = from_runs.chance(config)
   points = [(row["step"], row["accuracy"]) for row in curve if "accuracy" in row]
   drawn = StudyPlot(
     name=card,
@@ -36,9 +36,9 @@ def swept(card: str, done: study.Finished, store: Store, meta: Mapping) -> Repor
   splits = [arm.config["eval"]["split"] for arm in done.arms.values()]
   return Report(
     title=f"Sweep of {card}",
-    studies=[_sized(outcome.study_plot(done, store), done)],
+    studies=[_sized(from_runs.study_plot(done, store), done)],
     meta=meta,
-    outcomes=outcome.failures(done),
+    outcomes=from_runs.failures(done),
     methods=methods.swept(done.study.reporting, splits, [(entry["method"], entry["n"]) for entry in shown]),
   )
 
@@ -56,13 +56,13 @@ def compared(
   card: str, done: study.Finished, found: Found, configs: Mapping[str, Mapping[str, Any]], store: Store, meta: Mapping
 ) -> Report:
   """A comparison: contrasts, arms and what a step of each costs; `configs` are the arms' by name."""
-  drawn = outcome.study_plot(done, store)
+  drawn = from_runs.study_plot(done, store)
   return Report(
     title=f"{' against '.join(configs)} on {card}",
     studies=[dataclasses.replace(drawn, arms=_costed(drawn.arms, done, configs))],
     comparisons=[_comparison(item) for item in found],
     meta=meta,
-    outcomes=outcome.failures(done),
+    outcomes=from_runs.failures(done),
     methods=_methods(done, found),
   )
 

@@ -97,7 +97,7 @@ def _kinds(words: set[str]) -> list[tuple[str, str]]:
 
 
 def config_sha256(claim: Claim, tier: str) -> str:
-  """Digest of what was fixed before the reporting seeds."""
+  """The hash of what was fixed before the reporting seeds."""
   return hash_of(declared(claim, tier))
 
 

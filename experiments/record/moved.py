@@ -11,7 +11,6 @@ ROOMS = {
   "record": "digest sources stamp corpora declared atomic",
   "proof": "prove trees made history hosts lowering differences",
   "ledger": "ledger",
-  "pages": "outcome",
   "cli": "cli",
 }
 CHECKS = ("add", "ctx", "ffn", "head", "mech", "norm", "pos", "qk", "res", "rnn", "scale")
@@ -26,15 +25,17 @@ MOVED = {  # today's name: the one before it
   "experiments.worker.main": "experiments.worker",
   "experiments.worker.serve": "experiments.work",
   "experiments.pages.items": "experiments.cards",
+  "experiments.pages.from_runs": "experiments.outcome",
   "experiments.protocol.catalog": "experiments.claims.catalog",
 }
-JOINED = {  # modules that became part of another one, by each name they had
+JOINED = {  # modules that became part of another one or were named anew later, by each name they had
   "experiments.turns": "experiments.run.cohorts",
   "experiments.run.turns": "experiments.run.cohorts",
   "experiments.flags": "experiments.cli.cli",
   "experiments.cli.flags": "experiments.cli.cli",
   "experiments.run.estimate": "experiments.protocol.estimate",
   "experiments.protocol.ahead": "experiments.protocol.estimate",
+  "experiments.pages.outcome": "experiments.pages.from_runs",
   "experiments.pages.results": "experiments.api",
   "configs.errors": "configs",
   "configs.dials": "configs.constructor",

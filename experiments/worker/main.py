@@ -56,9 +56,9 @@ def main(argv: list[str]) -> int:
     for line in sys.stdin:
       request = json.loads(line)
       serving[:] = [request["kind"]]
-      outcome = work.one(root, request, cohorts, keep=keep, stop=lambda: bool(stopping), tell=tell)
+      ended = work.one(root, request, cohorts, keep=keep, stop=lambda: bool(stopping), tell=tell)
       serving.clear()
-      if stopping or outcome == "stopped":
+      if stopping or ended == "stopped":
         return 143
       if request.get("cohort") in cohorts:
         cohorts.move_to_end(request["cohort"])

@@ -170,8 +170,8 @@ def _statuses(row: Mapping[str, Any]) -> set[str]:
 
 
 def _print(bench: Any, document: Mapping[str, Any]) -> None:
-  from experiments.pages import outcome
+  from experiments.pages import from_runs
 
-  outcome.show(bench.table(document))
+  from_runs.show(bench.table(document))
   for note in document["notes"]:
     print(note)

@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments import api
 from experiments.cli import cli
-from experiments.pages import methods, outcome
+from experiments.pages import from_runs, methods
 from experiments.pages.report import ArmData
 from experiments.protocol import glossary, study
 
@@ -51,7 +51,7 @@ def _print(found: list[dict[str, Any]], items: list[dict[str, Any]], metric: str
     stale = f" ({item['stale']} stale)" if item["stale"] else ""
     costs = (_cell(cost.get(name), *unit) for name, unit in COSTS.items())
     table.add_row(Text(item["name"] + stale), rate, *shown, *costs)
-  outcome.show(table)
+  from_runs.show(table)
   for item in found:
     low, high = item["ci"]
     figures = f"{item['effect']:+.4g} [{low:+.4g}, {high:+.4g}], n = {item['n']}, p = {item['p']:.3g}: "

@@ -60,7 +60,7 @@ def _print(items: list[dict[str, Any]]) -> None:
   from rich.table import Table
   from rich.text import Text
 
-  from experiments.pages import outcome
+  from experiments.pages import from_runs
 
   table = Table(box=None)
   for name in ("claim", "tier", "was", "is", "answer", "expected to agree", "reason"):
@@ -70,4 +70,4 @@ def _print(items: list[dict[str, Any]]) -> None:
     words = item["was"]["verdict"], item["is"]["verdict"], item["answer"]
     # As text: a cell of a test stands in brackets, which is markup elsewhere.
     table.add_row(item["id"], item["tier"], *words, chance, Text(item["is"]["reason"]))
-  outcome.show(table)
+  from_runs.show(table)

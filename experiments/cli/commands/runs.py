@@ -30,7 +30,7 @@ def _print(items: list[dict[str, Any]]) -> None:
   from rich.table import Table
   from rich.text import Text
 
-  from experiments.pages import frames, outcome
+  from experiments.pages import frames, from_runs
 
   if not items:
     return
@@ -44,7 +44,7 @@ def _print(items: list[dict[str, Any]]) -> None:
     cells = [item["workdir"], item["trial"], *(item["config"].get(key) for key in keys)]
     cells += [item["status"], item["steps"], *(item["measures"].get(name) for name in measures)]
     table.add_row(*(Text(frames.shown(cell)) for cell in cells))
-  outcome.show(table)
+  from_runs.show(table)
 
 
 def _short(key: str, keys: list[str]) -> str:
