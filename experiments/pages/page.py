@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from experiments.ledger import ledger
 from experiments.pages import numbers, verdicts
-from experiments.pages.build import environment
 from experiments.protocol import replication
 from experiments.protocol.calibration import told
 from model.errors import Refused
@@ -46,6 +45,8 @@ def ledger_markdown(rows: Sequence[Mapping], claims: Sequence[Mapping], calibrat
   `calibration` is what `assay calibrate` found, where it was run. Nothing of `run` is shown, so that honest reruns give
   the same page.
   """
+  from experiments.pages.build import environment  # the terminal needs none
+
   items, judged = _items(claims), [row for row in rows if row["verdict"] != "untested"]
   names = dict.fromkeys([verdicts.group(key) for key in (*items, *sorted(row["id"] for row in judged))])
   order = {identifier: place for place, identifier in enumerate(items)}
@@ -76,6 +77,8 @@ def ledger_markdown(rows: Sequence[Mapping], claims: Sequence[Mapping], calibrat
 
 def readme_excerpt(rows: Sequence[Mapping], claims: Sequence[Mapping], headlines: Sequence[str] = ()) -> str:
   """The README's block: how many claims came out how, and a table of `headlines` (ids; else the first telling rows)."""
+  from experiments.pages.build import environment  # the terminal needs none
+
   items, best = _items(claims), verdicts.per_claim(rows)
   counts = _counts(rows, items)
   chosen = [best[key] for key in headlines if key in best] if headlines else _telling(best, items)

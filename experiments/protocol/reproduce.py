@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from experiments.ledger import ledger
-from experiments.protocol import calls, early, looks, measures, sequential, study, today, verdict
+from experiments.protocol import calls, looks, measures, sequential, study, today, verdict
 from experiments.protocol.claim import Bench, Check, Citation, Claim, Trial, names
 from experiments.record import stamp
 from experiments.run.cohorts import cohort_key
@@ -36,7 +36,7 @@ def run(claims: Sequence[Claim], tier: str, runner: Runner, tell: Tell | None = 
   runner.expect(sum(item["steps"] for item in planned(ready, tier)))
   samples = calls.run(called, runner, news.called if news else None)
   wanted = list(measures.studies(ready, at).values())
-  seen_by = early.Watching(runner, wanted, news.finished) if news else runner
+  seen_by = _watched(runner, wanted, news) if news else runner
   finished = {(f.study.name, f.tier): f for f in study.run(wanted, seen_by)}
   tried = [claim for claim in ready if isinstance(claim.experiment, Trial)]
   seen = sequential.looked(tried, at, finished, most, runner, *([news.seen] if news else []))
@@ -46,6 +46,12 @@ def run(claims: Sequence[Claim], tier: str, runner: Runner, tell: Tell | None = 
     row["run"] = {"date": time.strftime("%Y-%m-%d"), "seconds": round(time.monotonic() - started, 1)} | row["run"]
     rows.append(row)
   return Reproduction(rows, list(finished.values()))
+
+
+def _watched(runner: Runner, wanted: Sequence[tuple[Any, str]], news: "News") -> study.Runner:
+  from experiments.protocol import early  # somebody watches
+
+  return early.Watching(runner, wanted, news.finished)
 
 
 class News:
