@@ -4,8 +4,7 @@ import ast
 import functools
 from collections.abc import Iterator, Mapping
 
-from configs import effect, slots, source
-from configs.errors import Refused
+from configs import Refused, effect, slots, source
 from configs.values import conform, describe
 from model.schema import OPTIONS, complaints, flatten, wrong_order
 

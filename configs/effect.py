@@ -10,8 +10,7 @@ The rules stand here alone; tests/configs/test_effect.py holds them against the 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from configs import slots
-from configs.errors import Refused
+from configs import Refused, slots
 
 WARMING = ("warmup", "warmup_cosine", "inverse_sqrt")
 STACK = (  # of blocks, which recurrent models have none of

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from configs import effect, slots
+from configs import Refused, effect, slots
 from configs.check import check, flatten, schema, unknown
-from configs.errors import Refused
 from configs.userfile import call as guarded
 from configs.userfile import run as guarded_import
 from configs.values import conform, parse

@@ -9,8 +9,7 @@ import functools
 from collections.abc import Mapping
 from pathlib import Path
 
-from configs import constructor, source
-from configs.errors import Refused
+from configs import Refused, constructor, source
 from configs.source import ROOT, Found
 from configs.values import known, type_of
 from model.schema import OPTIONS, suggestion
@@ -137,6 +136,22 @@ def refusal(
   """
   scheme = constructor.Scheme(hooks) if family == "attention" and hooks is not None else None
   return constructor.refusal(class_of(family, kind), given, scheme)
+
+
+def dials(family: str, kind: str) -> frozenset[str]:
+  """The options of a kind that are dials: numbers that runs of one compiled program may differ in.
+
+  Raises Refused for an unknown kind.
+  """
+  stat = class_of(family, kind).path.stat()
+  return _dials(family, kind, str(Path.cwd()) if ":" in kind else "", stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=256)
+def _dials(family: str, kind: str, folder: str, changed: int, size: int) -> frozenset[str]:
+  """Remembered as long as the file is not written again."""
+  del folder, changed, size  # only part of the cache's key
+  return constructor.dials(class_of(family, kind), GIVEN)
 
 
 def known_model(kind: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from configs.errors import Refused
+from configs import Refused
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOTS = {"Module", "object", "Protocol", "ABC", "Generic"}  # bases that bring no behavior of ours

@@ -6,8 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from configs import values
-from configs.errors import Refused
+from configs import Refused, values
 
 FOLDER = Path(__file__).resolve().parent
 

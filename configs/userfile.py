@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from configs.errors import Refused
+from configs import Refused
 
 SECONDS = 10.0  # what a file may take
 LIBRARY_SECONDS = 120.0  # ... while it imports a library, on a slow disk

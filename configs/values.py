@@ -7,6 +7,8 @@ plain: digits of ASCII, no underscores, no hexadecimal, and a whole number is wr
 import re
 from typing import Any
 
+from configs import Refused
+
 NONE = " | None"
 SCALARS = ("int", "float", "bool", "str")
 INT_LIMIT = 2**31 - 1  # what fits a traced int32
@@ -50,6 +52,13 @@ def conform(value, kind: str) -> Any:
   if (kind == "bool" and isinstance(value, bool)) or (kind == "str" and isinstance(value, str)):
     return value
   raise ValueError(f"allowed: {describe(kind)}")
+
+
+def whole(name: str, value: Any, low: int, high: int = INT_LIMIT) -> int:
+  """The whole number of Python's or numpy's that `value` is; Refused, naming it, outside of its range."""
+  if isinstance(value, bool) or not hasattr(value, "__index__") or not low <= int(value) <= high:
+    raise Refused(f"{name}={value!r}; allowed: a whole number from {low} to {high}")
+  return int(value)
 
 
 def parse(text: str, kind: str) -> Any:

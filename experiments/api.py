@@ -12,25 +12,23 @@ workdirs as those of the commands, and what is stored is not run again. A mistak
 what was received, what is allowed and what to do. Nothing here imports jax before it is needed.
 """
 
-import contextlib
-import contextvars
 import dataclasses
 import functools
+import json
 import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from experiments.pages.results import Compared, Planned, Reproduced, Result, Runs, Swept, Trained
+from configs.values import whole
+from experiments.run.signals import verb
 from model.errors import Refused
 
 if TYPE_CHECKING:
-  import numpy as np
-
-  from experiments.pages.attention import Attention
+  from experiments.pages.loaded import Model
   from experiments.pages.report import Report
   from experiments.protocol.claim import Claim
   from experiments.protocol.reproduce import Reproduction
@@ -38,9 +36,6 @@ if TYPE_CHECKING:
   from experiments.run.runner import Options
   from experiments.run.store import Store
   from experiments.run.writing import Given as Named
-  from experiments.worker.trained import Restored
-  from model.language import Inputs
-  from train.tasks.task import Batch
 
 __all__ = [
   "Compared",
@@ -66,58 +61,186 @@ Folder = str | Path
 Writers: TypeAlias = (
   "Named | Iterable[Named]"  # "tensorboard", "wandb", "./mine.py:Mine" or a Writer of yours; one or several
 )
-Given = ParamSpec("Given")
-Found = TypeVar("Found")
 
 TIERS = ("exact", "quick", "small", "long", "gpu")
 MEASURES = ("accuracy", "loss", "auc", "t90_restricted", "wer", "per")  # what a sweep's table shows, where there is it
 MOST_SEEDS = 10_000
-BASIS = "what trials of a study took when the ledger's row was made, else the FLOPs of its models"
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 
-_by_flags = contextvars.ContextVar("by_flags", default=False)
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What the verbs find: a document, flat rows, a pandas frame, a figure, a page for notebooks
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Result:
+  """What a verb found. `complete` is False where a trial failed or what was asked for has no answer."""
+
+  found: Mapping[str, Any]  # the document, with numbers as numbers
+  complete: bool = True
+
+  @property
+  def document(self) -> dict[str, Any]:
+    """What the command prints with --json: plain values, NaN and infinities as "nan", "inf", "-inf"."""
+    from experiments.record import atomic
+
+    return json.loads(atomic.canonical(self.found))
+
+  @property
+  def workdir(self) -> Path:
+    """Where the results lie."""
+    return Path(self.found["workdir"])
+
+  @property
+  def rows(self) -> list[dict[str, Any]]:
+    """The lines of `frame`, as flat dicts."""
+    return [flat(item) for item in self.found["items"]]
+
+  def frame(self) -> Any:
+    """A pandas DataFrame. Raises Refused where pandas is not installed."""
+    from experiments.pages import frames
+
+    return frames.frame(self.rows)
+
+  def plot(self) -> Any:
+    """A matplotlib figure. Raises Refused where there is nothing to draw."""
+    raise Refused(f"{type(self).__name__} has nothing to plot; use .frame()")
+
+  def __repr__(self) -> str:
+    where = f"{self.found['workdir']}, " if "workdir" in self.found else ""
+    return f"{type(self).__name__}({where}{len(self.rows)} rows{'' if self.complete else ', incomplete'})"
+
+  def _repr_html_(self) -> str:
+    from experiments.pages import frames
+
+    return frames.table(self.rows, type(self).__name__.lower())
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Planned(Result):
+  """What a dry run would do."""
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Runs(Result):
+  """Stored trials: workdir, status, steps, the config keys in which they differ, measures."""
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Paged(Result):
+  """A result with a report."""
+
+  read: "Callable[[], Report] | None" = None
+
+  @functools.cached_property
+  def report(self) -> "Report":
+    """What the page shows, as plain data."""
+    assert self.read is not None
+    return self.read()
+
+  def plot(self) -> Any:
+    """The report's pictures as one matplotlib figure, a row per study."""
+    from experiments.pages import plots
+
+    return plots.studies(self.report.studies)
+
+  def _repr_html_(self) -> str:
+    from experiments.pages import build, frames
+
+    return frames.embedded(build.html(self.report))
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Trained(Paged):
+  """One trained model: its measures; `rows` are its learning curve."""
+
+  @property
+  def rows(self) -> list[dict[str, Any]]:
+    from experiments.run.store import Store
+
+    return Store(self.workdir).curve(self.found["trial"]) if self.found["status"] != "failed" else []
+
+  @property
+  def measures(self) -> dict[str, float]:
+    """Measures at the end by name."""
+    return dict(self.found["measures"])
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Swept(Paged):
+  """One row per point: the mean of every measure, its 95 % interval and the number of runs."""
+
+  study: "Finished | None" = None
+
+  @property
+  def rows(self) -> list[dict[str, Any]]:
+    return [flat(point) for point in self.found["points"]]
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Compared(Paged):
+  """`rows` has one line per arm, `differences` one per contrast with the first arm."""
+
+  study: "Finished | None" = None
+
+  @property
+  def rows(self) -> list[dict[str, Any]]:
+    return [flat(arm) for arm in self.found["arms"]]
+
+  @property
+  def differences(self) -> list[dict[str, Any]]:
+    """Effect with its interval, p and what it says, for each arm against the first."""
+    return [flat(item) for item in self.found["comparisons"]]
+
+  def frame(self, of: str = "arms") -> Any:
+    """The arms as a pandas DataFrame, or of="differences"."""
+    from experiments.pages import frames
+
+    if of not in ("arms", "differences"):
+      raise Refused(f"of={of!r}; allowed: arms, differences")
+    return frames.frame(self.rows if of == "arms" else self.differences)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Reproduced(Paged):
+  """One row per claim: its verdict and the figures behind it."""
+
+  @property
+  def rows(self) -> list[dict[str, Any]]:
+    return [_claim(row) for row in self.found["claims"]]
+
+
+def flat(item: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  """A nested item as one line: {"config": {"optim.lr": 1}} -> {"optim.lr": 1}, {"loss": {"mean": 2}} -> {"loss": 2}.
+
+  An interval becomes two columns, "loss low" and "loss high".
+  """
+  line: dict[str, Any] = {}
+  for name, value in item.items():
+    whole = f"{prefix} {name}".strip()
+    if name in ("config", "measures", "cost") and isinstance(value, Mapping):
+      line |= flat(value)
+    elif isinstance(value, Mapping):
+      line |= {whole: value["mean"]} if "mean" in value else {}
+      line |= flat({part: inner for part, inner in value.items() if part != "mean"}, whole)
+    elif name == "ci":
+      line |= dict(zip((f"{prefix} low".strip(), f"{prefix} high".strip()), value, strict=True))
+    else:
+      line[whole] = value
+  return line
+
+
+def _claim(row: Mapping[str, Any]) -> dict[str, Any]:
+  """A ledger row as one line, with its first test; "tests" says how many there are."""
+  first = next(iter(row["tests"]), {})
+  told = {name: row[name] for name in ("id", "tier", "device", "nature", "verdict", "condition")}
+  test = {name: first.get(name) for name in ("name", "n", "effect", "ci", "minimum_effect", "p", "alpha")}
+  test["ci"] = test["ci"] or (None, None)
+  return flat(told | {"test": test.pop("name")} | test) | {"tests": len(row["tests"]), "reason": row["reason"]}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The verbs
-
-
-def verb(function: Callable[Given, Found]) -> Callable[Given, Found]:
-  """A mistake comes out as model.errors.Refused in one line; an interrupt as KeyboardInterrupt, after saving."""
-
-  @functools.wraps(function)
-  def told(*args: Given.args, **options: Given.kwargs) -> Found:
-    from configs.errors import Refused as ConfigRefused
-    from experiments.run.signals import Interrupted
-
-    try:
-      return function(*args, **options)
-    except (Refused, ConfigRefused) as error:
-      raise Refused(_spoken(" ".join(str(error).split()))) from None
-    except Interrupted as stopped:
-      if str(stopped) == "SIGINT":
-        raise KeyboardInterrupt("SIGINT") from None
-      raise
-
-  return told
-
-
-@contextlib.contextmanager
-def by_flags() -> Iterator[None]:
-  """Who calls from here gave flags of the command line, and refusals speak of these; else of keyword arguments."""
-  before = _by_flags.set(True)
-  try:
-    yield
-  finally:
-    _by_flags.reset(before)
-
-
-def _spoken(refusal: str) -> str:
-  if _by_flags.get() or "--" not in refusal:
-    return refusal
-  from experiments.run import keywords
-
-  return keywords.spoken(refusal)
 
 
 @verb
@@ -162,9 +285,9 @@ def train(
   document = {"schema": 1, "workdir": str(root), "trial": key, "cohort": cohort_key(config), **result}
 
   def page() -> "Report":
-    from experiments.pages import outcome, own_runs
+    from experiments.pages import from_runs, own_runs
 
-    head = outcome.meta(_call("train", card), runner.backend, result["seconds"], workdir=str(root))
+    head = from_runs.meta(_call("train", card), runner.backend, result["seconds"], workdir=str(root))
     return own_runs.trained(card, config, found.rows, head)
 
   found = Trained(document, result["status"] != "failed", page)
@@ -198,7 +321,7 @@ def sweep(
     asked: what the report names as its command.
   """
   from configs import override
-  from experiments.pages import outcome, own_runs
+  from experiments.pages import from_runs, own_runs
   from experiments.protocol import sweep as sweeps
   from experiments.record import corpora
   from experiments.run.progress import Progress
@@ -206,7 +329,7 @@ def sweep(
   from experiments.run.store import opened, place
 
   started = time.monotonic()
-  _whole("seeds", seeds, 1, MOST_SEEDS)
+  whole("seeds", seeds, 1, MOST_SEEDS)
   options = _options(jobs, writer, keep=keep, profile=profile, keep_stale=keep_stale)
   card, given = override.located(str(card)), _settings(overrides)
   named = sweeps.points(card, given, _axes(axes))
@@ -219,20 +342,20 @@ def sweep(
     with Runner(store, options, progress) as runner:
       done = sweeps.run(card, named, seeds, "accuracy", runner)
     command = asked or _call("sweep", card, given, axes=axes, seeds=seeds)
-    head = outcome.meta(command, runner.backend, time.monotonic() - started)
+    head = from_runs.meta(command, runner.backend, time.monotonic() - started)
     page = own_runs.swept(card, done, store, head)
-    report = outcome.write(root, page)
+    report = from_runs.write(root, page)
   return _swept(root, report, page, done, runner.counts)
 
 
 def _planned_sweep(named: Mapping[str, dict[str, Any]], seeds: int, root: Path, jobs: int) -> Planned:
   """What a sweep of these points would run, and how long it would take."""
+  from experiments.protocol import estimate
   from experiments.protocol import sweep as sweeps
-  from experiments.run import estimate
   from train import compute
 
-  items = sweeps.estimated(named, seeds, root)
-  total = sweeps.seconds(items, jobs or compute.cores(), estimate.slowness())
+  items = estimate.points(named, sweeps.numbered(seeds), root)
+  total = estimate.points_seconds(items, jobs or compute.cores(), estimate.slowness())
   size = {"cohorts": len({item["cohort"] for item in items}), "seconds": round(total, 1)}
   return Planned({"schema": 1, "items": items, **size, "based_on": estimate.BASIS})
 
@@ -276,31 +399,31 @@ def compare(
     lrs: learning rates that every arm is tuned over; a single one is fixed.
   """
   from configs import override
-  from experiments.pages import outcome, own_runs
+  from experiments.pages import from_runs, own_runs
   from experiments.protocol import compare as compares
   from experiments.run.progress import Progress
   from experiments.run.runner import Runner
   from experiments.run.store import opened, place
 
   started = time.monotonic()
-  _whole("seeds", seeds, 1, MOST_SEEDS)
+  whole("seeds", seeds, 1, MOST_SEEDS)
   options = _options(jobs, writer, profile=profile, keep_stale=keep_stale)
   _refuse_difference(delta, better)
   card, given = override.located(str(card)), _settings(overrides)
   chosen = [arm if isinstance(arm, str) else _settings(arm) for arm in _list("arms", arms)]
   named = compares.arms(card, given, chosen)
-  plan = compares.plan(card, named, metric, seeds, _rates(lrs), better)
+  study = compares.as_study(card, named, metric, seeds, _rates(lrs), better)
   configs = _configs(card, named)
   if warning := compares.warning(seeds):
     print(warning, file=sys.stderr)
   root = place(workdir, "compare", card)
   with opened(root, {"command": "compare", "card": card}) as store, Progress(f"compare on {card}") as progress:
     with Runner(store, options, progress) as runner:
-      done, found = compares.run(plan, delta, runner)
+      done, found = compares.run(study, delta, runner)
     command = asked or _call("compare", card, chosen, given, metric=metric, seeds=seeds)
-    head = outcome.meta(command, runner.backend, time.monotonic() - started)
+    head = from_runs.meta(command, runner.backend, time.monotonic() - started)
     page = own_runs.compared(card, done, found, configs, store, head)
-    report = outcome.write(root, page)
+    report = from_runs.write(root, page)
   return _compared(root, report, page, done, found, runner.counts)
 
 
@@ -359,18 +482,19 @@ def reproduce(
   started = time.monotonic()
   if tier not in TIERS:
     raise Refused(f"tier={tier!r}; allowed: {', '.join(TIERS)}")
-  _whole("jobs", jobs, 0)
+  whole("jobs", jobs, 0)
   texts = [str(text) for text in claims]
   chosen = catalog.select(texts)
   if dry_run:
     return _planned(chosen, tier, jobs, workdir)
-  from experiments.pages import outcome
+  from experiments.pages import from_runs
+  from experiments.protocol import measures
   from experiments.protocol import reproduce as protocol
   from experiments.run.progress import Progress
   from experiments.run.runner import Runner
   from experiments.run.store import opened, place
 
-  protocol.ready(chosen, tier)
+  measures.ready(chosen, tier)
   root = place(workdir, "reproduce", "claims")
   options = _options(jobs, profile=profile, keep_stale=keep_stale)
   with opened(root, {"command": "reproduce", "for": "claims"}) as store, Progress("reproduce") as progress:
@@ -378,13 +502,13 @@ def reproduce(
       found = protocol.run(chosen, tier, runner, teller(progress) if teller else None)
     _keep_rows(store, found.rows)
     command = asked or _call("reproduce", *texts, tier=tier)
-    head = outcome.meta(command, runner.backend, time.monotonic() - started, tier=tier)
+    head = from_runs.meta(command, runner.backend, time.monotonic() - started, tier=tier)
     report = _claims_report(root, found, chosen, tier, store, head)
   document = {"schema": 1, "tier": tier, "workdir": str(root), "report": str(report), "claims": found.rows}
   document |= {"summary": dict(Counter(row["verdict"] for row in found.rows)), "trials": runner.counts}
   document |= {"seconds": round(time.monotonic() - started, 1)}
   complete = not (runner.counts["failed"] or _unanswered(texts, found.rows))
-  return Reproduced(document, complete, lambda: outcome.read(root))
+  return Reproduced(document, complete, lambda: from_runs.read(root))
 
 
 def _keep_rows(store: "Store", rows: Sequence[Mapping[str, Any]]) -> None:
@@ -405,10 +529,10 @@ def _claims_report(
   root: Path, found: "Reproduction", claims: "Sequence[Claim]", tier: str, store: "Store", head: Mapping[str, Any]
 ) -> Path:
   """The report's page: the one that is there where it shows these rows already, else a new one."""
-  from experiments.pages import outcome
+  from experiments.pages import from_runs
 
-  mark = outcome.fingerprint(found.rows, claims, tier)
-  return outcome.drawn(root, mark) or outcome.write(root, outcome.claims_report(found, claims, store, head), mark)
+  mark = from_runs.fingerprint(found.rows, claims, tier)
+  return from_runs.drawn(root, mark) or from_runs.write(root, from_runs.claims_report(found, claims, store, head), mark)
 
 
 def _unanswered(asked: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -419,17 +543,15 @@ def _unanswered(asked: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list
 
 def _planned(claims: "Sequence[Claim]", tier: str, jobs: int, workdir: Folder | None) -> Planned:
   """What a run would do, after the same examination as before a run: checks, benches and studies, and their time."""
-  from experiments.protocol import ahead
-  from experiments.protocol import reproduce as protocol
-  from experiments.run import estimate
+  from experiments.protocol import estimate, measures
   from experiments.run.store import place
   from train import compute
 
-  protocol.examined(claims, tier)
-  items = ahead.items(claims, tier, place(workdir, "reproduce", "claims"))
+  measures.examined(claims, tier)
+  items = estimate.items(claims, tier, place(workdir, "reproduce", "claims"))
   waiting = any(item["missing"] for item in items)
-  total = ahead.seconds(items, jobs or compute.cores(), estimate.slowness() if waiting else 1.0)
-  basis = f"{BASIS}; {estimate.BASIS}"
+  total = estimate.seconds(items, jobs or compute.cores(), estimate.slowness() if waiting else 1.0)
+  basis = f"{estimate.PACES}; {estimate.BASIS}"
   return Planned({"schema": 1, "items": items, "seconds": round(total, 1), "based_on": basis})
 
 
@@ -469,110 +591,6 @@ def load(workdir: Folder, trial: str = "", *, keep_stale: bool = False) -> "Mode
   return Model(root, key, trained.restored(root, key, config, keep_stale=keep_stale, warn=warn))
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
-class Model:
-  """A trained model. Inputs are model.language.Inputs, or rows of symbols such as [[3, 1, 2], [5, 4]]."""
-
-  workdir: Path
-  trial: str
-  restored: "Restored"
-
-  @property
-  def config(self) -> Mapping[str, Any]:
-    """The resolved config of the run."""
-    return self.restored.config
-
-  @property
-  def step(self) -> int:
-    """Training steps behind it."""
-    return self.restored.step
-
-  @property
-  def task(self) -> Any:
-    """The task it was trained on (train/tasks/task.py)."""
-    return self.restored.task
-
-  @property
-  def module(self) -> Any:
-    """The flax.nnx module itself."""
-    return self.restored.model
-
-  @functools.cached_property
-  def params(self) -> "dict[str, np.ndarray]":
-    """Every trained array by its path."""
-    from experiments.worker import trained
-
-    return trained.parameters(self.restored)
-
-  @verb
-  def examples(self, size: int = 4, *, seed: int = 0, split: str = "test") -> "Batch":
-    """A batch of its task: inputs, targets (B, T, R), weights and slices; the same for the same seed."""
-    from experiments.worker import trained
-
-    _whole("size", size, 1)
-    return trained.examples(self.restored, size, _whole("seed", seed, 0), split)
-
-  @verb
-  def predict(self, inputs: "Inputs | Iterable", *, source: Iterable | None = None) -> "np.ndarray":
-    """Logits (B, T, R, V) in float32. source: rows of symbols that an encoder-decoder reads."""
-    from experiments.worker import trained
-
-    return trained.logits(self.restored, trained.inputs_of(self.restored, inputs, source))
-
-  @verb
-  def attention(self, inputs: "Inputs | Iterable", *, source: Iterable | None = None) -> "Attention":
-    """Attention weights (B, H, T, S) of every place, by its name ("encoder/0"), with the tokens."""
-    import numpy as np
-
-    from experiments.pages.attention import Attention
-    from experiments.worker import trained
-
-    given = trained.inputs_of(self.restored, inputs, source)
-    tokens_BTC, source_BSC = np.asarray(given.tokens_BTC), given.source_BSC
-    there_BT = np.broadcast_to(np.asarray(given.positions.segment_BT) > 0, tokens_BTC.shape[:2])
-    weights = trained.weights(self.restored, given)
-    if source_BSC is None or given.source_positions is None:
-      return Attention(weights, tokens_BTC, there_BT)
-    source_BSC = np.asarray(source_BSC)
-    source_there_BS = np.broadcast_to(np.asarray(given.source_positions.segment_BT) > 0, source_BSC.shape[:2])
-    return Attention(weights, tokens_BTC, there_BT, source_BSC, source_there_BS)
-
-  @verb
-  def generate(
-    self,
-    inputs: "Inputs | Iterable",
-    length: int,
-    *,
-    temperature: float = 0.0,
-    seed: int = 0,
-    stop: int | str | None = "task",
-  ) -> "np.ndarray":
-    """Symbols (B, length) that follow a prompt, or that answer a source.
-
-    Args:
-      inputs: the prompt; for an encoder-decoder the source (of Inputs their source).
-      length: how many symbols.
-      temperature: 0 takes the most probable symbol, above 0 draws from softmax(logits / temperature).
-      seed: of the draws; the same seed gives the same symbols, a longer answer begins like a shorter one.
-      stop: the symbol after whose first a row holds stops; None for none, "task" for the task's own, if it has one.
-    """
-    from experiments.worker import trained
-
-    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 <= temperature < math.inf:
-      raise Refused(f"temperature={temperature!r}; allowed: 0 for the most probable symbols, or a number above")
-    _whole("length", length, 1)
-    end = self.task.stop if stop == "task" else stop
-    if end is not None:
-      _whole("stop", end, 0)
-    options = {"temperature": float(temperature), "seed": _whole("seed", seed, 0), "stop": end}
-    return trained.generated(self.restored, inputs, length, **options)
-
-  def __repr__(self) -> str:
-    model = self.config["model"]
-    stale = f", trained by other code ({', '.join(self.restored.stale)} changed)" if self.restored.stale else ""
-    return f"Model({model['kind']}, attention {model['attention']['kind']}, step {self.step}, {self.workdir}{stale})"
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Arguments
 
@@ -608,7 +626,7 @@ def _options(jobs: int, writer: Writers = (), **more: Any) -> "Options":
   """How to run, checked before anything is made."""
   from experiments.run.runner import Options
 
-  _whole("jobs", jobs, 0)
+  whole("jobs", jobs, 0)
   if not writer:
     return Options(jobs=jobs, **more)
   from experiments.run import writing
@@ -630,13 +648,16 @@ def _rates(given: str | Iterable[float]) -> str:
   return ",".join(rate if isinstance(rate, str) else repr(float(rate)) for rate in rates)
 
 
-def _whole(name: str, value: Any, low: int, high: int = 2**31 - 1) -> int:
-  if isinstance(value, bool) or not hasattr(value, "__index__") or not low <= int(value) <= high:
-    raise Refused(f"{name}={value!r}; allowed: a whole number from {low} to {high}")
-  return int(value)
-
-
 def _call(name: str, *args: Any, **options: Any) -> str:
   """The call as a report names it."""
   told = [repr(arg) for arg in args if arg not in ({}, None)] + [f"{key}={value!r}" for key, value in options.items()]
   return f"experiments.api.{name}({', '.join(told)})"
+
+
+def __getattr__(name: str) -> Any:
+  """`api.Model`, imported once somebody asks for it: no verb but `load` needs it."""
+  if name == "Model":
+    from experiments.pages.loaded import Model
+
+    return Model
+  raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from experiments.protocol.claim import Claim
-from experiments.protocol.verdict import VERDICTS
 from experiments.record import atomic, digest
 from model.errors import Refused
 
 SCHEMA = 1
 DIGITS = 10  # significant digits kept: the last bits of a sum differ between processors
 QUOTES = "'\""
-MARKS = ("<!-- ledger digest begin -->", "<!-- ledger digest end -->")
+MARKS = ("<!-- ledger excerpt begin -->", "<!-- ledger excerpt end -->")
 
 Row = dict[str, Any]
 Render = Callable[[Sequence[Row]], str]
@@ -86,6 +85,8 @@ def row(
   `code_files` (relative to the repository) is recorded so that `check` can tell a stale row; `code_sha256` is their
   digest now unless a stored trial's digest is given. Only `run` may vary between honest reruns.
   """
+  from experiments.protocol.verdict import VERDICTS
+
   if verdict["verdict"] not in VERDICTS:
     raise ValueError(f"verdict {verdict['verdict']!r} is none of {VERDICTS}")
   files = sorted(set(code_files))
@@ -135,7 +136,7 @@ def numbers(value: Any) -> Any:
 
 
 def dumps(rows: Iterable[Mapping]) -> str:
-  """The rows as JSON lines: sorted by key, keys sorted, one line each, each sealed by the digest of the rest of it."""
+  """The rows as JSON lines: sorted by key, keys sorted, one line each, each sealed by the hash of the rest of it."""
   return "".join(atomic.canonical(atomic.sealed(r)) + "\n" for r in sorted(rows, key=key))
 
 
@@ -241,12 +242,12 @@ def merge(workdir: Path, path: Path | None = None) -> list[Row]:
   return rows
 
 
-def with_digest(text: str, summary: str) -> str:
+def with_excerpt(text: str, summary: str) -> str:
   """The text (README) with `summary` between its two marks. Raises ValueError where a mark is missing."""
   begin, found, rest = text.partition(MARKS[0])
   _, closed, end = rest.partition(MARKS[1])
   if not found or not closed:
-    raise ValueError(f"no place for the ledger's digest: put {MARKS[0]} and {MARKS[1]} around it")
+    raise ValueError(f"no place for the ledger's excerpt: put {MARKS[0]} and {MARKS[1]} around it")
   return f"{begin}{MARKS[0]}\n{summary.strip()}\n{MARKS[1]}{end}"
 
 
@@ -259,7 +260,7 @@ def check(
 ) -> list[str]:
   """What is wrong with the committed ledger, one line each; [] when nothing is. Whether rows are stale: see `stale`.
 
-  `ids`: every claim that must have a row. `page` and `readme`: a file and the function that renders it, or its digest,
+  `ids`: every claim that must have a row. `page` and `readme`: a file and the function that renders it, or its excerpt,
   from the rows; both are compared byte for byte.
   """
   path = path or committed()
@@ -277,8 +278,8 @@ def check(
     found.append(f"{page[0].name} is out of date: run `assay ledger render`")
   if readme:
     shown = readme[0].read_text(encoding="utf-8") if readme[0].exists() else ""
-    if MARKS[0] not in shown or MARKS[1] not in shown or with_digest(shown, readme[1](rows)) != shown:
-      found.append(f"{readme[0].name}: the ledger's digest is out of date: run `assay ledger render`")
+    if MARKS[0] not in shown or MARKS[1] not in shown or with_excerpt(shown, readme[1](rows)) != shown:
+      found.append(f"{readme[0].name}: the ledger's excerpt is out of date: run `assay ledger render`")
   return found
 
 

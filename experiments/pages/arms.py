@@ -5,7 +5,7 @@ from typing import Any
 
 from experiments.protocol.claim import At, Study
 
-PLAN = ("seed", "eval.split", "eval.judge", "probes")  # set by the protocol for every trial: no arm is about them
+PROTOCOLS = ("seed", "eval.split", "eval.judge", "probes")  # set by the protocol for every trial: no arm is about them
 MOST = 2  # settings beside the axis that a group is named by; arms that differ in more stand by their names
 
 Settings = dict[str, Any]
@@ -17,7 +17,7 @@ def differing(configs: Mapping[str, Mapping[str, Any]], *, tuned: bool = False) 
   tuned: the learning rate was chosen for each arm, which the page tells elsewhere.
   """
   flat = {name: dict(_flat(config)) for name, config in configs.items()}
-  left_out = (*PLAN, "optim.lr") if tuned else PLAN
+  left_out = (*PROTOCOLS, "optim.lr") if tuned else PROTOCOLS
   keys = [key for key in dict.fromkeys(key for one in flat.values() for key in one) if key not in left_out]
   missing = object()
   apart = [key for key in keys if len({repr(one.get(key, missing)) for one in flat.values()}) > 1]

@@ -96,8 +96,8 @@ class Attention(Mapping[str, np.ndarray]):
     shown_TS = weights_TS[np.ix_(queries, columns)]
     low = float(shown_TS.min(initial=0.0))
     top = float(np.abs(shown_TS).max(initial=0.0)) if low < 0 else max(1.0, float(shown_TS.max(initial=0.0)))
-    look = {"cmap": "RdBu_r", "vmin": -top, "vmax": top} if low < 0 else {"cmap": "Blues", "vmin": 0.0, "vmax": top}
-    ax.imshow(shown_TS, aspect="auto", interpolation="nearest", **look)
+    shades = {"cmap": "RdBu_r", "vmin": -top, "vmax": top} if low < 0 else {"cmap": "Blues", "vmin": 0.0, "vmax": top}
+    ax.imshow(shown_TS, aspect="auto", interpolation="nearest", **shades)
     _ticks(ax.set_xticks, [keys[i] for i in columns], rotation=90)
     _ticks(ax.set_yticks, [asks[i] for i in queries])
 
@@ -119,6 +119,6 @@ def _texts(tokens_TC: np.ndarray, there_T: np.ndarray) -> list[str]:
   return [text if there else "" for text, there in zip(spelled, there_T.tolist(), strict=True)]
 
 
-def _ticks(write, labels: list[str], **look) -> None:
+def _ticks(write, labels: list[str], **text) -> None:
   stride = -(-len(labels) // MOST_TICKS) or 1
-  write(range(0, len(labels), stride), labels[::stride], fontsize=7, parse_math=False, **look)
+  write(range(0, len(labels), stride), labels[::stride], fontsize=7, parse_math=False, **text)

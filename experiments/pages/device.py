@@ -95,13 +95,13 @@ def view(document: Document) -> dict[str, Any]:
 def facts(document: Document) -> list[tuple[str, str]]:
   """Device, driver, versions, date and time; what is not known is left out."""
   machine, run = document["machine"], document["run"]
-  cards = [f"{card['name']}, driver {card['driver_version']}, {card['memory.total']}" for card in machine["nvidia_smi"]]
+  gpus = [f"{gpu['name']}, driver {gpu['driver_version']}, {gpu['memory.total']}" for gpu in machine["nvidia_smi"]]
   memory = machine.get("memory_bytes")
   versions = machine["versions"]
   found = {
     "Device": f"{machine['backend']}: {machine['name']}"
     + (f" (1 of {machine['count']})" if machine["count"] > 1 else ""),
-    "Driver says": "; ".join(cards),
+    "Driver says": "; ".join(gpus),
     "Memory for jax": f"{numbers.number(memory / 2**30)} GiB" if memory else "",
     "Platform": machine["platform_version"],
     "Clock": machine["clock"],

@@ -190,8 +190,8 @@ def seeds(ax, x: Sequence[float], y: Sequence[float], style: Style) -> None:
 def line(ax, points: Sequence[tuple[float, float]], style: Style) -> None:
   """A line through marked points; one point is a mark."""
   if points:
-    look = {"marker": MARKERS[style.marker], "ms": 6, "mec": svg.PAPER, "mew": 0.8}
-    ax.plot(*zip(*points, strict=True), color=style.color, lw=1.8, ls=DASHES[style.dash], **look)
+    marked = {"marker": MARKERS[style.marker], "ms": 6, "mec": svg.PAPER, "mew": 0.8}
+    ax.plot(*zip(*points, strict=True), color=style.color, lw=1.8, ls=DASHES[style.dash], **marked)
 
 
 def lost(ax, at: float, count: int, style: Style, vertical: bool = False, row: int = 0) -> None:

@@ -52,13 +52,13 @@ def assayed(rows: Sequence[Mapping]) -> list[str]:
 
 def swept(seeds: Sequence[int], splits: Iterable[str], used: Used) -> list[str]:
   """Of `assay sweep`: nothing is tuned."""
-  plan = (
+  rates = (
     "Every point runs at the learning rate of its own config; nothing is tuned. Points run on the same seeds,"
     f" {_range(seeds)}, and are measured on the {' and '.join(sorted(set(splits)))} split. {PAIRED}"
   )
   said = intervals(used)
   how = f"95 % intervals of the mean: {said}." if said else "One seed tells no spread: there are no intervals."
-  return [plan, f"{how} Points are not tested against each other. {LOST}"]
+  return [rates, f"{how} Points are not tested against each other. {LOST}"]
 
 
 def compared(

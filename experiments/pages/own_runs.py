@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.ledger import ledger
-from experiments.pages import methods, outcome
+from experiments.pages import from_runs, methods
 from experiments.pages.report import ArmData, Comparison, Report, StudyPlot
-from experiments.protocol import glossary, scales, study, sweep
+from experiments.protocol import estimate, glossary, scales, study, sweep
 from experiments.run.cohorts import cohort_key
 from experiments.run.store import Store
 
@@ -17,7 +17,7 @@ Found = Sequence[Mapping[str, Any]]  # the contrasts of a comparison
 
 def trained(card: str, config: Mapping[str, Any], curve: Sequence[Mapping[str, float]], meta: Mapping) -> Report:
   """One model: its learning curve."""
-  bounds = outcome.chance(config)
+  bounds = from_runs.chance(config)
   points = [(row["step"], row["accuracy"]) for row in curve if "accuracy" in row]
   drawn = StudyPlot(
     name=card,
@@ -44,9 +44,9 @@ def swept(card: str, done: study.Finished, store: Store, meta: Mapping) -> Repor
   splits = [arm.config["eval"]["split"] for arm in done.arms.values()]
   return Report(
     title=f"Sweep of {_called(card)}",
-    studies=[dataclasses.replace(_sized(outcome.study_plot(done, store), done), title=f"sweep of {_called(card)}")],
+    studies=[dataclasses.replace(_sized(from_runs.study_plot(done, store), done), title=f"sweep of {_called(card)}")],
     meta=meta,
-    outcomes=outcome.failures(done),
+    outcomes=from_runs.failures(done),
     methods=methods.swept(done.study.reporting, splits, [(entry["method"], entry["n"]) for entry in shown]),
   )
 
@@ -54,7 +54,7 @@ def swept(card: str, done: study.Finished, store: Store, meta: Mapping) -> Repor
 def _sized(drawn: StudyPlot, done: study.Finished) -> StudyPlot:
   """The study with what a step of each point costs: parameters and FLOPs, beside the time that was measured."""
   trained = {name: arm.config for name, arm in done.arms.items() if any(r["status"] != "failed" for r in arm.results)}
-  found = sweep.cohort_costs(trained.values())
+  found = estimate.cohort_costs(trained.values())
   costs = {name: found[cohort_key(config)] for name, config in trained.items()}
   arms = [dataclasses.replace(arm, cost={**costs.get(arm.name, {}), **arm.cost}) for arm in drawn.arms]
   return dataclasses.replace(drawn, arms=arms)
@@ -64,13 +64,13 @@ def compared(
   card: str, done: study.Finished, found: Found, configs: Mapping[str, Mapping[str, Any]], store: Store, meta: Mapping
 ) -> Report:
   """A comparison: contrasts, arms and what a step of each costs; `configs` are the arms' by name."""
-  drawn = outcome.study_plot(done, store)
+  drawn = from_runs.study_plot(done, store)
   return Report(
     title=f"{' against '.join(configs)} on {_called(card)}",
     studies=[dataclasses.replace(drawn, title=f"compare on {_called(card)}", arms=_costed(drawn.arms, done, configs))],
     comparisons=[_comparison(item) for item in found],
     meta=meta,
-    outcomes=outcome.failures(done),
+    outcomes=from_runs.failures(done),
     methods=_methods(done, found),
   )
 

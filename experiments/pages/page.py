@@ -1,4 +1,4 @@
-"""Rows as Markdown and as terminal text: LEDGER.md, the README digest, the verdict table, one claim explained."""
+"""Rows as Markdown and as terminal text: LEDGER.md, the README's excerpt, the verdict table, one claim explained."""
 
 import re
 import textwrap
@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from experiments.ledger import ledger
 from experiments.pages import numbers, verdicts
-from experiments.pages.build import environment
 from experiments.protocol import replication
 from experiments.protocol.calibration import told
 from model.errors import Refused
@@ -46,6 +45,8 @@ def ledger_markdown(rows: Sequence[Mapping], claims: Sequence[Mapping], calibrat
   `calibration` is what `assay calibrate` found, where it was run. Nothing of `run` is shown, so that honest reruns give
   the same page.
   """
+  from experiments.pages.build import environment  # the terminal needs none
+
   items, judged = _items(claims), [row for row in rows if row["verdict"] != "untested"]
   names = dict.fromkeys([verdicts.group(key) for key in (*items, *sorted(row["id"] for row in judged))])
   order = {identifier: place for place, identifier in enumerate(items)}
@@ -74,15 +75,17 @@ def ledger_markdown(rows: Sequence[Mapping], claims: Sequence[Mapping], calibrat
   return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
-def readme_digest(rows: Sequence[Mapping], claims: Sequence[Mapping], headlines: Sequence[str] = ()) -> str:
+def readme_excerpt(rows: Sequence[Mapping], claims: Sequence[Mapping], headlines: Sequence[str] = ()) -> str:
   """The README's block: how many claims came out how, and a table of `headlines` (ids; else the first telling rows)."""
+  from experiments.pages.build import environment  # the terminal needs none
+
   items, best = _items(claims), verdicts.per_claim(rows)
   counts = _counts(rows, items)
   chosen = [best[key] for key in headlines if key in best] if headlines else _telling(best, items)
   judged = sum(count for verdict, count in counts.items() if verdict != "untested")
   return (
     environment(escape=False)
-    .get_template("digest.md.j2")
+    .get_template("excerpt.md.j2")
     .render(
       judged=judged,
       total=sum(counts.values()),
@@ -93,12 +96,14 @@ def readme_digest(rows: Sequence[Mapping], claims: Sequence[Mapping], headlines:
   )
 
 
-def replace_digest(readme_text: str, block: str) -> str:
+def replace_excerpt(readme_text: str, block: str) -> str:
   """The README with `block` between the ledger's marks; doing it twice changes nothing."""
   if any(readme_text.count(mark) != 1 for mark in ledger.MARKS):
     begin, end = ledger.MARKS
-    raise Refused(f"README.md has no single place for the digest; allowed: one line {begin} and one {end} after it")
-  return ledger.with_digest(readme_text, block)
+    raise Refused(
+      f"README.md has no single place for the ledger's excerpt; allowed: one line {begin} and one {end} after it"
+    )
+  return ledger.with_excerpt(readme_text, block)
 
 
 def lines(row: Mapping, claim: Mapping = verdicts.NOTHING) -> list[str]:

@@ -1,6 +1,6 @@
 """What a report shows: rows of the ledger and the studies behind them, as plain data. Nothing here imports jax.
 
-`build.html` turns a `Report` into one offline HTML page, `page` renders LEDGER.md, the README digest and terminal text.
+`build.html` turns a `Report` into one offline HTML page, `page` renders LEDGER.md, README's excerpt and terminal text.
 """
 
 import dataclasses

@@ -81,7 +81,7 @@ MOVED = _moved()
 
 
 def resolve(request: Request, out: Path) -> dict[str, Any]:
-  """Config by arm, keys of the reporting trials, the test and the declared digest, for one row."""
+  """Config by arm, keys of the reporting trials, the test and the declared hash, for one row."""
   catalog, study = _module("experiments.protocol.catalog"), _module("experiments.protocol.study")
   hashes, trial_key = _module("experiments.record.corpora").hashes, _module("experiments.run.cohorts").trial_key
   row = request["row"]
@@ -306,7 +306,7 @@ def _canonical(text: str) -> str:
 
 
 def _hash(tree: Any) -> str:
-  """Digest of the leaves of a tree of arrays in their order: types, shapes and bytes, not names."""
+  """The hash of the leaves of a tree of arrays in their order: types, shapes and bytes, not names."""
   import jax
   import numpy as np
 

@@ -22,7 +22,7 @@ LONGEST = 30  # words of a statement
 # Every place that a claim can come from, in order.
 PLACES = (
   *(f"D0-{item}" for item in range(1, 6)),
-  *(f"D1-{card}" for card in range(1, 23)),
+  *(f"D1-{question}" for question in range(1, 23)),
   *(f"D2a-{question}" for question in range(1, 11)),
   *(f"D2b-{question}" for question in range(1, 13)),
   "D3-definition",

@@ -80,6 +80,22 @@ class Moderated:
 Test = Bound | Contrast | Equivalent | All | Moderated
 
 
+def names(test: Test) -> set[str]:
+  """Every sample that a test reads, by its name."""
+  match test:
+    case Contrast():
+      return set(test.weights)
+    case Equivalent():
+      return names(test.contrast) | names(test.worse)
+    case All():
+      return set().union(*(names(part) for part in test.parts))
+    case Moderated():
+      cells = set().union(*(names(cell) for cell in test.cells.values()))
+      return cells | (names(test.interaction) if test.interaction else set())
+    case _:
+      return {test.sample}
+
+
 def greater(better: str, worse: str, by: float, name: str = "") -> Contrast:
   """The paired difference `better` - `worse` exceeds `by`; a negative `by` states non-inferiority."""
   if better == worse:

@@ -11,8 +11,8 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from configs import Refused as ConfigRefused
 from configs import override, slots, userfile
-from configs.errors import Refused as ConfigRefused
 from configs.values import INT_LIMIT
 from experiments.protocol import catalog, measures
 from experiments.protocol.claim import (

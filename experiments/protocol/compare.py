@@ -93,7 +93,7 @@ def _refuse_overwritten(settings: Mapping[str, object], prefix: str) -> None:
     raise Refused(f"{prefix}{key}={settings[key]} would be overwritten by the protocol; {OVERWRITTEN[key]}")
 
 
-def plan(
+def as_study(
   card: str, named: dict[str, dict[str, Any]], metric: str, seeds: int, lrs: str, better: str | None = None
 ) -> Study:
   """The comparison as a study. Raises Refused for what it could not answer, before anything runs."""

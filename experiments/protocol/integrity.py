@@ -32,7 +32,7 @@ class Finding(NamedTuple):
   aside: str = ""  # the file or folder to set aside, where that mends it
 
 
-def look(root: Path) -> list[Finding]:
+def findings(root: Path) -> list[Finding]:
   """All findings, in the order of the files."""
   parts = (_plan(root), _pages(root), _ledger(root), _calls(root), _trials(root), _cohorts(root), _others(root))
   return [finding for part in parts for finding in part]

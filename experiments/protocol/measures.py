@@ -9,7 +9,9 @@ from typing import Any
 
 from configs import slots
 from experiments.protocol import scales, study
-from experiments.protocol.claim import Study
+from experiments.protocol.claim import Claim, Study, Trial
+from experiments.protocol.claim import names as names_of
+from experiments.record import corpora
 from experiments.record.atomic import canonical
 from model.errors import Refused
 
@@ -20,6 +22,34 @@ OVERWRITTEN = {  # keys that the protocol sets for every trial, and the field of
   "probes": "probes=",
 }
 SEEDS = 2**31  # a seed is below: it is an int32 where it is used
+
+
+def examined(claims: Sequence[Claim], tier: str) -> None:
+  """Raises Refused for a test that names no sample of its study, a misspelt measure say; a dry run does so too."""
+  for claim in claims:
+    if isinstance(claim.experiment, Trial) and (tier_of_claim := claim.tier_for(tier)):
+      refuse_unknown(claim.experiment.study, names_of(claim.experiment.test), tier_of_claim)
+
+
+def ready(claims: Sequence[Claim], tier: str) -> None:
+  """Raises Refused, before anything runs, for what `examined` refuses, and for data not installed."""
+  examined(claims, tier)
+  for asked, at in studies(claims, {claim.id: claim.tier_for(tier) for claim in claims}).values():
+    corpora.present(study.point(asked, at, next(iter(asked.arms)), lr=asked.grid[0], seed=0, split="test"))
+
+
+def studies(claims: Iterable[Claim], at: Mapping[str, str | None]) -> dict[tuple[str, str], tuple[Study, str]]:
+  """Each (study, tier) once, whatever the number of claims that read it; `at` has each claim's tier by its id."""
+  wanted: dict[tuple[str, str], tuple[Study, str]] = {}
+  for claim in claims:
+    tier = at.get(claim.id)
+    if not tier or not isinstance(claim.experiment, Trial):
+      continue
+    item = claim.experiment.study
+    held = wanted.setdefault((item.name, tier), (item, tier))
+    if held[0] != item:
+      raise ValueError(f"two different studies are named {item.name!r}")
+  return wanted
 
 
 def refuse_unknown(plan: Study, names: Iterable[str], tier: str | None = None) -> None:

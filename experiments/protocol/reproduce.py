@@ -1,13 +1,12 @@
 """From claims to ledger rows: gathers the evidence that the claims need, runs what is missing, decides each row."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from experiments.ledger import ledger
-from experiments.protocol import calls, early, looks, measures, sequential, study, today, verdict
-from experiments.protocol.claim import Bench, Check, Citation, Claim, Trial
-from experiments.protocol.today import names
+from experiments.protocol import calls, looks, measures, sequential, study, today, verdict
+from experiments.protocol.claim import Bench, Check, Citation, Claim, Trial, names
 from experiments.record import stamp
 from experiments.run.cohorts import cohort_key
 from experiments.run.runner import Runner
@@ -36,8 +35,8 @@ def run(claims: Sequence[Claim], tier: str, runner: Runner, tell: Tell | None = 
   called = [c.experiment for c in ready if isinstance(c.experiment, Check | Bench)]
   runner.expect(sum(item["steps"] for item in planned(ready, tier)))
   samples = calls.run(called, runner, news.called if news else None)
-  wanted = list(_studies(ready, at).values())
-  seen_by = early.Watching(runner, wanted, news.finished) if news else runner
+  wanted = list(measures.studies(ready, at).values())
+  seen_by = _watched(runner, wanted, news) if news else runner
   finished = {(f.study.name, f.tier): f for f in study.run(wanted, seen_by)}
   tried = [claim for claim in ready if isinstance(claim.experiment, Trial)]
   seen = sequential.looked(tried, at, finished, most, runner, *([news.seen] if news else []))
@@ -47,6 +46,12 @@ def run(claims: Sequence[Claim], tier: str, runner: Runner, tell: Tell | None = 
     row["run"] = {"date": time.strftime("%Y-%m-%d"), "seconds": round(time.monotonic() - started, 1)} | row["run"]
     rows.append(row)
   return Reproduction(rows, list(finished.values()))
+
+
+def _watched(runner: Runner, wanted: Sequence[tuple[Any, str]], news: "News") -> study.Runner:
+  from experiments.protocol import early  # somebody watches
+
+  return early.Watching(runner, wanted, news.finished)
 
 
 class News:
@@ -87,44 +92,16 @@ def _name(done: study.Finished) -> tuple[str, str]:
   return done.study.name, done.tier
 
 
-def examined(claims: Sequence[Claim], tier: str) -> None:
-  """Raises Refused for a test that names no sample of its study, a misspelt measure say; a dry run does so too."""
-  for claim in claims:
-    if isinstance(claim.experiment, Trial) and (tier_of_claim := claim.tier_for(tier)):
-      measures.refuse_unknown(claim.experiment.study, names(claim.experiment.test), tier_of_claim)
-
-
-def ready(claims: Sequence[Claim], tier: str) -> None:
-  """Raises Refused, before anything runs, for what `examined` refuses, and for data not installed."""
-  examined(claims, tier)
-  for plan, at in _studies(claims, {claim.id: claim.tier_for(tier) for claim in claims}).values():
-    study.corpora.present(study.point(plan, at, next(iter(plan.arms)), lr=plan.grid[0], seed=0, split="test"))
-
-
 def planned(claims: Sequence[Claim], tier: str) -> list[dict[str, Any]]:
   """What a run would do: checks and benches by name, studies with their trials and steps."""
   at = {claim.id: claim.tier_for(tier) for claim in claims}
   named = {c.experiment.run: at[c.id] for c in claims if at[c.id] and isinstance(c.experiment, Check | Bench)}
   items = [{"name": name, "tier": own, "trials": 0, "steps": 0} for name, own in named.items()]
-  for plan, own in _studies(claims, at).values():
+  for plan, own in measures.studies(claims, at).values():
     runs = study.runs_per_arm(plan)
     steps = runs * study.steps_per_seed(plan, own)
     items.append({"name": plan.name, "tier": own, "trials": runs * len(plan.arms_at(own)), "steps": steps})
   return items
-
-
-def _studies(claims: Iterable[Claim], at: Mapping[str, str | None]) -> dict[Any, tuple[Any, str]]:
-  """Each (study, tier) once, whatever the number of claims that read it."""
-  wanted: dict[Any, tuple[Any, str]] = {}
-  for claim in claims:
-    tier = at[claim.id]
-    if not tier or not isinstance(claim.experiment, Trial):
-      continue
-    item = claim.experiment.study
-    held = wanted.setdefault((item.name, tier), (item, tier))
-    if held[0] != item:
-      raise ValueError(f"two different studies are named {item.name!r}")
-  return wanted
 
 
 def _row(

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from configs import slots
-from experiments import probes as readers
 from model.errors import Refused
 
 WAYS = ("max", "min")
-PROBES = Path(readers.__file__).resolve().parent
+PROBES = Path(__file__).resolve().parents[1] / "probes"
 PLACE = re.compile(r"/(encoder|decoder)/\d+(/self|/cross)?")  # names of places of attention: "/decoder/1/cross"
 
 

@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from experiments.protocol import catalog, looks, repeats, scales, study, verdict
-from experiments.protocol.claim import All, Claim, Contrast, Equivalent, Moderated, Study, Test, Trial
-from experiments.protocol.today import names
+from experiments.protocol.claim import All, Claim, Contrast, Equivalent, Moderated, Study, Test, Trial, names
 
 
 class Seen(NamedTuple):

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from configs import override
@@ -10,9 +9,8 @@ from configs import sweep as axes
 from experiments.protocol import measures, scales
 from experiments.protocol.claim import Study
 from experiments.protocol.study import Arm, Finished, finite, missing
-from experiments.record import corpora, stamp
-from experiments.run import estimate
-from experiments.run.cohorts import cohort_key, trial_key
+from experiments.record import corpora
+from experiments.run.cohorts import trial_key
 from experiments.run.runner import Runner
 from model.errors import Refused
 
@@ -70,6 +68,11 @@ def _refuse_seed(settings: Mapping[str, object], prefix: str) -> None:
     )
 
 
+def numbered(seeds: int) -> tuple[int, ...]:
+  """The seeds of a sweep with so many seeds per point."""
+  return tuple(range(SEED_BASE, SEED_BASE + seeds))
+
+
 def label(point: Mapping[str, object]) -> str:
   """Short name of a point: {"model.heads": 4, "optim.lr": 0.01} -> "heads=4 lr=0.01"."""
   parts = []
@@ -81,7 +84,7 @@ def label(point: Mapping[str, object]) -> str:
 
 def run(card: str, named: Mapping[str, dict[str, Any]], seeds: int, metric: str, runner: Runner) -> Finished:
   """Runs every point at `seeds` seeds and returns them as a study without tuning."""
-  numbers = tuple(range(SEED_BASE, SEED_BASE + seeds))
+  numbers = numbered(seeds)
   trials: dict[tuple[str, int], str] = {}
   configs: dict[str, dict[str, Any]] = {}
   for name, config in named.items():
@@ -98,51 +101,6 @@ def run(card: str, named: Mapping[str, dict[str, Any]], seeds: int, metric: str,
   first = next(iter(named)).partition("=")[0]
   plan = Study(f"sweep of {card}", card, {name: {} for name in named}, metric, {}, reporting=numbers, x=first)
   return Finished(plan, "sweep", arms, len(arms))
-
-
-def estimated(named: Mapping[str, dict[str, Any]], seeds: int, root: Path) -> list[dict[str, Any]]:
-  """What each point is: cohort, parameters, FLOPs per step, trials that the workdir lacks, and seconds of one core.
-
-  The first point of a cohort bears its compile. Builds models, compiles nothing.
-  """
-  costs = cohort_costs(named.values())
-  items, compiled = [], set()
-  for name, config in named.items():
-    one = cohort_key(config)
-    points = [config | {"seed": seed} for seed in range(SEED_BASE, SEED_BASE + seeds)]
-    missing = seeds - estimate.stored(root, (trial_key(point, corpora.hashes(point)) for point in points))
-    compiling = compile_seconds(config) if missing and one not in compiled else 0.0
-    compiled |= {one} if missing else set()
-    seconds = missing * estimate.training(config, costs[one]["flops"])
-    size = {"point": name, "cohort": one, "seeds": seeds, "missing": missing, "steps": config["train"]["steps"]}
-    items.append(size | costs[one] | {"compile_seconds": round(compiling, 2), "train_seconds": round(seconds, 3)})
-  return items
-
-
-def seconds(items: Sequence[Mapping[str, Any]], jobs: int, slower: float) -> float:
-  """Seconds that a sweep of these items will take."""
-  compiles = [item["compile_seconds"] for item in items]
-  parts = estimate.Parts(sum(item["train_seconds"] for item in items), sum(compiles), max(compiles, default=0.0))
-  return estimate.seconds(parts, sum(item["missing"] for item in items), jobs, slower)
-
-
-def compile_seconds(config: Mapping[str, Any]) -> float:
-  """Seconds of one core until the programs of a config's cohort can run, as the cache holds them or not."""
-  return estimate.compiling(config, estimate.kept(cohort_key(config), stamp.code(config)["code_sha256"]))
-
-
-def cohort_costs(configs: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-  """Parameters and FLOPs of a training step, by cohort: points of one cohort share a program."""
-  from experiments.worker.pack import prepare
-  from train.step import cost
-
-  found: dict[str, dict[str, float]] = {}
-  for config in configs:
-    key = cohort_key(config)
-    if key not in found:
-      cohort = prepare(config)
-      found[key] = cost(cohort.whole, config, cohort.train_data)
-  return found
 
 
 def summary(done: Finished, measures: Sequence[str]) -> list[dict[str, Any]]:

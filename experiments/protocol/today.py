@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from configs import slots
 from experiments.protocol import calls, study
-from experiments.protocol.claim import All, Bench, Check, Claim, Contrast, Equivalent, Moderated, Test, Trial
+from experiments.protocol.claim import Bench, Check, Claim, Trial, names
 from experiments.record import corpora, digest, sources, stamp
 from experiments.run.cohorts import hash_of, trial_key
 
@@ -97,7 +97,7 @@ def _kinds(words: set[str]) -> list[tuple[str, str]]:
 
 
 def config_sha256(claim: Claim, tier: str) -> str:
-  """Digest of what was fixed before the reporting seeds."""
+  """The hash of what was fixed before the reporting seeds."""
   return hash_of(declared(claim, tier))
 
 
@@ -139,19 +139,3 @@ def used(claim: Claim, tier: str) -> list[str]:
   assert isinstance(claim.experiment, Trial)
   wanted = {name.partition(":")[0] for name in names(claim.experiment.test)}
   return [arm for arm in claim.experiment.study.arms_at(tier) if arm in wanted]
-
-
-def names(test: Test) -> set[str]:
-  """Every sample that a test reads."""
-  match test:
-    case Contrast():
-      return set(test.weights)
-    case Equivalent():
-      return names(test.contrast) | names(test.worse)
-    case All():
-      return set().union(*(names(part) for part in test.parts))
-    case Moderated():
-      cells = set().union(*(names(cell) for cell in test.cells.values()))
-      return cells | (names(test.interaction) if test.interaction else set())
-    case _:
-      return {test.sample}

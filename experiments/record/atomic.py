@@ -13,7 +13,7 @@ from typing import Any
 
 from model.errors import Refused
 
-SEAL = "sha256"  # the key of a sealed document that holds the digest of all the rest
+SEAL = "sha256"  # the key of a sealed document that holds the hash of all the rest
 
 
 class Damaged(Exception):
@@ -27,8 +27,8 @@ class Unsealed(Damaged):
 def canonical(value: Any, indent: int | None = None, *, ascii: bool = False) -> str:
   """Strict JSON of plain, numpy or jax values: keys sorted, NaN and infinities as "nan" "inf" "-inf".
 
-  Equal values give equal text, so that its digest may stand for the value. UTF-8 as it is, or escaped with `ascii`:
-  keys of trials are digests of that spelling.
+  Equal values give equal text, so that its hash may stand for the value. UTF-8 as it is, or escaped with `ascii`:
+  keys of trials are hashes of that spelling.
   """
   return _spelled(_plain(value), indent, ascii)
 
@@ -39,7 +39,7 @@ def write_json(path: str | os.PathLike, value: Any, indent: int | None = None) -
 
 
 def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
-  """The document with the digest of its canonical text under "sha256"; an old digest is replaced."""
+  """The document with the hash of its canonical text under "sha256"; an old hash is replaced."""
   body = {name: item for name, item in value.items() if name != SEAL}
   return {**body, SEAL: sha256(canonical(body))}
 

@@ -8,7 +8,7 @@ the built task. The worker compares all of it with the task that it builds.
 import functools
 import hashlib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,24 @@ def hashes(config: Mapping[str, Any], said: Mapping[str, str] | None = None) -> 
   kind = config["task"]["kind"]
   found = _of_packages(kind) | {name: _sha256(path) for name, path in _files(config).items()}
   if said is None and _must_be_asked(kind):
-    from experiments.record import declared
-
-    said = declared.ask(config["task"])
+    said = _asked(config["task"])
   return found | dict(said or {})
+
+
+def _asked(task: Mapping[str, Any]) -> dict[str, str]:
+  from experiments.record import declared  # few tasks must be asked
+
+  _ends.add(declared.forget)
+  return declared.ask(task)
+
+
+_ends: set[Callable[[], None]] = set()  # what ends the process that was asked; empty where none was
+
+
+def forget() -> None:
+  """Ends what one command knows of tasks: the next one asks them again."""
+  for end in _ends:
+    end()
 
 
 @functools.lru_cache(maxsize=64)

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from experiments.record import moved, sources
+from experiments.record import sources
 from model.errors import Refused
 
 # The host code that decides a trial's numbers: the loop, the compiled step, what is measured at the end and what the
@@ -87,9 +87,16 @@ def _starts(base: Path, model: str, chosen: tuple, task: str | None, probes: tup
   found = [_model(base, model), *(_kind(base, f"model/{family}", kind) for family, kind in chosen)]
   found.append(_kind(base, "train/tasks", task))
   asked = (f"{PROBES}/{name}.py" for name in probes)
-  known = (path for start in STARTS for path in dict.fromkeys((start, moved.path_before(start))))
-  present = (path for path in known if os.path.isfile(base / path))  # an older tree may lack one
-  return (*present, *(path for path in found if path), *asked)
+  return (*(there for start in STARTS if (there := _there(base, start))), *(path for path in found if path), *asked)
+
+
+def _there(base: Path, start: str) -> str | None:
+  """Where a file of STARTS lies: an older tree has it in its old place, or lacks it."""
+  if os.path.isfile(base / start):
+    return start
+  from experiments.record import moved
+
+  return before if os.path.isfile(base / (before := moved.path_before(start))) else None
 
 
 def closure(

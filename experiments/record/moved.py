@@ -8,13 +8,12 @@ import re
 ROOMS = {
   "protocol": "claim claim_files study reproduce assess verdict stats looks sequential replication compare sweep"
   " measures scales today calibrate calibration integrity calls",
-  "run": "cohorts runner turns store progress signals",
+  "run": "cohorts runner store progress signals",
   "worker": "pack memory brief measured readings examine",
   "record": "digest sources stamp corpora declared atomic",
   "proof": "prove trees made history hosts lowering differences",
   "ledger": "ledger",
-  "pages": "outcome",
-  "cli": "cli flags",
+  "cli": "cli",
 }
 CHECKS = ("add", "ctx", "ffn", "head", "mech", "norm", "pos", "qk", "res", "rnn", "scale")
 
@@ -28,11 +27,24 @@ MOVED = {  # today's name: the one before it
   "experiments.worker.main": "experiments.worker",
   "experiments.worker.serve": "experiments.work",
   "experiments.pages.items": "experiments.cards",
+  "experiments.pages.from_runs": "experiments.outcome",
   "experiments.protocol.catalog": "experiments.claims.catalog",
   "experiments.probes.recording": "experiments.probes.look",
   "model.mask": "model.see",
 }
-SINCE = {before: now for now, before in MOVED.items()}
+JOINED = {  # modules that became part of another one or were named anew later, by each name they had
+  "experiments.turns": "experiments.run.cohorts",
+  "experiments.run.turns": "experiments.run.cohorts",
+  "experiments.flags": "experiments.cli.cli",
+  "experiments.cli.flags": "experiments.cli.cli",
+  "experiments.run.estimate": "experiments.protocol.estimate",
+  "experiments.protocol.ahead": "experiments.protocol.estimate",
+  "experiments.pages.outcome": "experiments.pages.from_runs",
+  "experiments.pages.results": "experiments.api",
+  "configs.errors": "configs",
+  "configs.dials": "configs.constructor",
+}
+SINCE = {before: now for now, before in MOVED.items()} | JOINED
 RENAMED = {  # things in modules: the one before, today's
   "train.step.ensemble": "train.step.Ensemble",
   "model.see.See": "model.mask.Mask",
@@ -96,4 +108,7 @@ def remedy(refusal: str) -> str:
 
 def _path(table: dict[str, str], path: str) -> str:
   module = path.removesuffix(".py").replace("/", ".")
-  return f"{table[module].replace('.', '/')}.py" if path.endswith(".py") and module in table else path
+  if not path.endswith(".py") or module not in table:
+    return path
+  place = table[module].replace(".", "/")
+  return f"{place}.py" if "/" in place else f"{place}/__init__.py"  # our packages alone have names without a dot

@@ -150,7 +150,7 @@ def _kept() -> _Kept:
 
 @functools.cache
 def _reader() -> bytes:
-  """What the outcome of reading depends on beside the file: this file and Python's grammar."""
+  """What decides how a file is read: this module and Python's grammar."""
   return Path(__file__).read_bytes() + sys.version.encode()
 
 

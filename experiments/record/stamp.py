@@ -67,12 +67,10 @@ _first: dict[str, str] = {}
 
 def forget() -> None:
   """Ends what one command knows: the next one of this process looks at code and data again."""
-  from experiments.record import declared
-
   for known in (_files, _code, _each):
     known.cache_clear()
   _first.clear()
-  declared.forget()
+  corpora.forget()
 
 
 @functools.lru_cache(maxsize=1)

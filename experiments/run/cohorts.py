@@ -1,18 +1,21 @@
-"""Points that differ only in member keys share one compile; keys and digests of trials.
+"""Cohorts: points that differ only in member keys share one compile, by one worker where possible; the keys of trials.
 
 A point is a resolved config (plain JSON). Its trial key is the hash of the config and of the data it reads.
 """
 
+import collections
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from configs import dials, slots
+from configs import slots
 from experiments.record import atomic, corpora
+from train import compute
 
 # Run-time numbers of a run whatever it is built of; all else is compiled into the cohort, but for the dials that the
-# classes in the slots of the model hold (configs/dials.py).
+# classes in the slots of the model hold (configs/constructor.py).
 MEMBER_KEYS = (
   "seed",
   "optim.lr",
@@ -40,6 +43,10 @@ LATER: dict[str, Any] = {
   "model.position:xl.shared": True,
   "model.position:shaw.shared": True,
 }
+
+HELD, HELD_ON_DEVICE = 64, 4  # compiled cohorts that stay in a worker's memory; a device's also holds their data
+
+Request = dict[str, Any]
 
 
 class Pack(NamedTuple):
@@ -92,7 +99,7 @@ def member_keys(config: Mapping[str, Any]) -> tuple[str, ...]:
   if _own_model(config):
     return tuple(key for key in MEMBER_KEYS if not key.startswith("model."))
   kinds = ((slot, family, _at(config, f"{slot}.kind")) for slot, family in slots.SLOTS.items() if family != "tasks")
-  held = (f"{slot}.{name}" for slot, family, kind in kinds if kind for name in sorted(dials.of(family, kind)))
+  held = (f"{slot}.{name}" for slot, family, kind in kinds if kind for name in sorted(slots.dials(family, kind)))
   return (*MEMBER_KEYS, *held)
 
 
@@ -172,3 +179,96 @@ def packs(points: Mapping[str, Mapping[str, Any]], width: int) -> list[Pack]:
 
 def _chunks(items: Sequence[str], width: int) -> list[Sequence[str]]:
   return [items[i : i + width] for i in range(0, len(items), width)]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Which worker gets which request, and so holds which compiled cohort
+
+
+def drop_oldest(held: "collections.OrderedDict[str, Any]", device: str) -> None:
+  """Drops what was used least recently, where too much is held: in a worker programs, here the knowledge of them."""
+  while len(held) > (HELD if device == "cpu" else HELD_ON_DEVICE):
+    held.popitem(last=False)
+
+
+class Turns:
+  """The requests that wait, in one queue for each cohort; a check or a bench belongs to none, its queue is "".
+
+  So that a cohort is compiled by as few workers as possible and nobody idles, a worker goes on with its cohort, then
+  with others that it holds in memory, then takes one that nobody holds; only when none of those is left does it help
+  with the longest queue of another worker.
+  """
+
+  def __init__(self, device: str = "cpu"):
+    self.device = device
+    self.waiting: dict[str, collections.deque[Request]] = {}
+    self.held: dict[Hashable, collections.OrderedDict[str, None]] = {}
+    self.current: dict[Hashable, str] = {}
+
+  def add(self, requests: Iterable[Request]) -> None:
+    """Queues requests; cohorts are begun in their order of appearance."""
+    for request in requests:
+      self.waiting.setdefault(request.get("cohort", ""), collections.deque()).append(request)
+
+  def take(self, worker: Hashable) -> Request | None:
+    """The next request for this worker, which from then on holds its cohort; None when nothing waits."""
+    if not self.waiting:
+      return None
+    cohort = self.current[worker] = self._choice(worker)
+    request = self.waiting[cohort].popleft()
+    if not self.waiting[cohort]:
+      del self.waiting[cohort]
+    if cohort:
+      held = self.held.setdefault(worker, collections.OrderedDict())
+      held[cohort] = None
+      held.move_to_end(cohort)
+      drop_oldest(held, self.device)
+    return request
+
+  def withdraw(self, cohort: str) -> list[Request]:
+    """The waiting requests of a cohort, which wait no longer."""
+    return list(self.waiting.pop(cohort, ()))
+
+  def forget(self, worker: Hashable, cohorts: Iterable[str]) -> None:
+    """These cohorts are no longer in the worker's memory."""
+    for cohort in cohorts:
+      self.held.get(worker, {}).pop(cohort, None)
+
+  def drop(self, worker: Hashable) -> None:
+    """Forgets a worker that is gone, and what it held."""
+    self.held.pop(worker, None)
+    self.current.pop(worker, None)
+
+  def _choice(self, worker: Hashable) -> str:
+    held = tuple(self.held.get(worker, ()))
+    taken = {cohort for other in self.held if other is not worker for cohort in self.held[other]}
+    latest = (self.current.get(worker, ""), *reversed(held))  # what is held for longest is dropped first
+    own = [cohort for cohort in latest if cohort in self.waiting]
+    free = [cohort for cohort in self.waiting if cohort not in taken]
+    longest = max(self.waiting, key=lambda cohort: len(self.waiting[cohort]))
+    return next(iter((*own, *free, longest)))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Which programs the cache of compiled programs on disk holds
+
+
+def remember(cohort: str, code: str) -> None:
+  """Notes that this cohort's programs, of this code, were compiled into the cache that is in use."""
+  folder = _seen()
+  if folder.parent.is_dir() and os.access(folder.parent, os.W_OK):
+    folder.mkdir(exist_ok=True)
+    (folder / _name(cohort, code)).touch()
+
+
+def kept(cohort: str, code: str) -> bool:
+  """Whether they were, and the cache is still there."""
+  return (_seen() / _name(cohort, code)).is_file()
+
+
+def _seen() -> Path:
+  return compute.cache_folder() / "seen"
+
+
+def _name(cohort: str, code: str) -> str:
+  return hash_of([cohort, code])[:24]

@@ -17,12 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.record import stamp
-from experiments.run import estimate
-from experiments.run.cohorts import Pack, packs
+from experiments.run.cohorts import Pack, Turns, packs, remember
 from experiments.run.progress import Progress
 from experiments.run.signals import Interrupted, caught
 from experiments.run.store import Store
-from experiments.run.turns import Turns
 from model.errors import Refused
 from model.schema import flatten
 from train import compute
@@ -319,7 +317,7 @@ class Runner:
     elif kind in ("done", "failed"):
       request = worker.request or {}
       if kind == "done" and "code" in request:
-        estimate.remember(request["cohort"], request["code"][0])
+        remember(request["cohort"], request["code"][0])
       self.progress.done(tuple(event["keys"]), request)
       if kind == "failed" and worker.request:
         self._crashed(worker.request, event["cause"])

@@ -1,9 +1,12 @@
 """Signals that end a command (Ctrl-C, a polite kill, a closed terminal), at any moment, with the codes shells expect.
 
-`caught` raises Interrupted where the command stands; a Runner takes over while its workers have something to save.
+`caught` raises Interrupted where the command stands; a Runner takes over while its workers have something to save. A
+call from Python ends as Python's own calls do (`verb`).
 """
 
 import contextlib
+import contextvars
+import functools
 import os
 import signal
 import sys
@@ -11,8 +14,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import ParamSpec, TypeVar
 
+from configs import Refused as ConfigRefused
 from configs.userfile import importing
+from model.errors import Refused
 
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
 
@@ -20,6 +26,10 @@ AGAIN = 0.05  # seconds after which a signal that came at a bad moment is sent a
 PATIENCE = 20.0  # seconds for which that is done; then it ends the command all the same
 
 Handler = Callable[[int, FrameType | None], None]
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
+
+_by_flags = contextvars.ContextVar("by_flags", default=False)
 
 
 class Interrupted(BaseException):
@@ -28,6 +38,41 @@ class Interrupted(BaseException):
   def __init__(self, number: int):
     super().__init__(signal.Signals(number).name)
     self.code = 128 + number
+
+
+def verb(function: Callable[Given, Found]) -> Callable[Given, Found]:
+  """What Python calls: a mistake comes out of it as model.errors.Refused in one line, Ctrl-C as KeyboardInterrupt."""
+
+  @functools.wraps(function)
+  def told(*args: Given.args, **options: Given.kwargs) -> Found:
+    try:
+      return function(*args, **options)
+    except (Refused, ConfigRefused) as error:
+      raise Refused(_spoken(" ".join(str(error).split()))) from None
+    except Interrupted as stopped:
+      if str(stopped) == "SIGINT":
+        raise KeyboardInterrupt("SIGINT") from None
+      raise
+
+  return told
+
+
+@contextlib.contextmanager
+def by_flags() -> Iterator[None]:
+  """Who calls from here gave flags of the command line, and refusals speak of these; else of keyword arguments."""
+  before = _by_flags.set(True)
+  try:
+    yield
+  finally:
+    _by_flags.reset(before)
+
+
+def _spoken(refusal: str) -> str:
+  if _by_flags.get() or "--" not in refusal:
+    return refusal
+  from experiments.run import keywords
+
+  return keywords.spoken(refusal)
 
 
 class Stop:

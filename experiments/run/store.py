@@ -3,7 +3,7 @@
     WORKDIR/plan.json lock  trials/<16 hex>/config.json metrics.jsonl result.json  cohorts/<16 hex>/...
 
 A trial is done when its result.json is there; all else can be lost at any moment and is made again. Results and plans
-are sealed (`atomic.sealed`), and a result holds its trial's key and the digests of the files beside it: an edited
+are sealed (`atomic.sealed`), and a result holds its trial's key and the hashes of the files beside it: an edited
 digit, a torn file and files of another trial are found, set aside in WORKDIR/damaged, and made again.
 """
 

@@ -13,7 +13,6 @@ import sys
 import traceback
 from pathlib import Path
 
-from experiments.run import turns
 from experiments.worker import memory
 from model.errors import Refused
 
@@ -37,6 +36,7 @@ def main(argv: list[str]) -> int:
   signal.signal(signal.SIGINT, signal.SIG_IGN)
 
   from experiments.record import stamp
+  from experiments.run.cohorts import drop_oldest
   from experiments.worker import serve as work
   from train import compute
 
@@ -56,13 +56,13 @@ def main(argv: list[str]) -> int:
     for line in sys.stdin:
       request = json.loads(line)
       serving[:] = [request["kind"]]
-      outcome = work.one(root, request, cohorts, keep=keep, stop=lambda: bool(stopping), tell=tell)
+      ended = work.one(root, request, cohorts, keep=keep, stop=lambda: bool(stopping), tell=tell)
       serving.clear()
-      if stopping or outcome == "stopped":
+      if stopping or ended == "stopped":
         return 143
       if request.get("cohort") in cohorts:
         cohorts.move_to_end(request["cohort"])
-      turns.keep(cohorts, here["device"])
+      drop_oldest(cohorts, here["device"])
       if dropped := trimmer.trim(cohorts):
         tell(event="dropped", cohorts=dropped)
   return 0

@@ -1,4 +1,4 @@
-"""What a worker does with one request: train a pack, call a check or a bench; every outcome is told, none is lost."""
+"""What a worker does with one request: train a pack, call a check or a bench; every end is told, none is lost."""
 
 import ast
 import contextlib

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from configs import override, slots, sweep, values
-from configs.errors import Refused
+from configs import Refused, override, slots, sweep, values
 
 
 @pytest.mark.parametrize("name", sweep.cards())

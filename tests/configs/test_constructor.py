@@ -5,8 +5,8 @@ import random
 import pytest
 from flax import nnx
 
+from configs import Refused as ReadRefused
 from configs import check, override, slots
-from configs.errors import Refused as ReadRefused
 from model import build
 from model.errors import Refused
 from model.vocabulary import Vocabulary

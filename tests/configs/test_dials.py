@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from flax import nnx
 
-from configs import dials, slots, source
+from configs import slots, source
 from model import build
 from model.initial import Dial
 
@@ -61,7 +61,7 @@ def write(folder, text, name="Mine"):
 
 @pytest.mark.parametrize("body", BODIES)
 def test_an_option_is_a_dial_when_it_goes_into_one_and_nowhere_else(tmp_path, body):
-  assert dials.of("attention", write(tmp_path, HEAD + f"    {body}\n")) == set(BODIES[body].split())
+  assert slots.dials("attention", write(tmp_path, HEAD + f"    {body}\n")) == set(BODIES[body].split())
 
 
 @pytest.mark.parametrize(
@@ -69,29 +69,29 @@ def test_an_option_is_a_dial_when_it_goes_into_one_and_nowhere_else(tmp_path, bo
   ["def dial(x):\n  return float(x)\n", "from helper import dial\n", "dial = float\n", "def f(dial):\n  return dial\n"],
 )
 def test_a_dial_of_ones_own_is_none(tmp_path, stolen):
-  assert not dials.of("attention", write(tmp_path, HEAD + f"    self.scale = dial(scale)\n\n\n{stolen}"))
+  assert not slots.dials("attention", write(tmp_path, HEAD + f"    self.scale = dial(scale)\n\n\n{stolen}"))
 
 
 def test_a_class_without_a_constructor_has_its_bases_dials(tmp_path):
   text = "from model.attention.dot import Dot\n\n\nclass Mine(Dot):\n  pass\n"
-  assert dials.of("attention", write(tmp_path, text)) == {"scale"}
-  assert not dials.of("attention", write(tmp_path, text.replace("(Dot)", "(Dot, Unknown)")))  # cannot be read
-  assert not dials.of("attention", write(tmp_path, text.replace("class", "@wrapped\nclass")))
+  assert slots.dials("attention", write(tmp_path, text)) == {"scale"}
+  assert not slots.dials("attention", write(tmp_path, text.replace("(Dot)", "(Dot, Unknown)")))  # cannot be read
+  assert not slots.dials("attention", write(tmp_path, text.replace("class", "@wrapped\nclass")))
   (tmp_path / "near.py").write_text(HEAD + "    self.gain = dial(gain)\n")
   beside = "from near import Mine as Near\n\n\nclass Mine(Near):\n  pass\n"
-  assert dials.of("attention", write(tmp_path, beside)) == {"gain"}
+  assert slots.dials("attention", write(tmp_path, beside)) == {"gain"}
 
 
 def test_a_file_written_again_is_read_again(tmp_path):
   kind = write(tmp_path, HEAD + "    self.scale = dial(scale)\n")
-  assert dials.of("attention", kind) == {"scale"}
-  assert not dials.of("attention", write(tmp_path, HEAD + "    self.factor = scale\n"))
+  assert slots.dials("attention", kind) == {"scale"}
+  assert not slots.dials("attention", write(tmp_path, HEAD + "    self.factor = scale\n"))
 
 
 @pytest.mark.parametrize(("family", "kind"), KINDS)
 def test_what_is_read_of_our_kinds_is_what_their_objects_hold(family, kind):
   """Options by the names of dials that the built object has; all bases of our kinds can be followed."""
-  found = dials.of(family, kind)
+  found = slots.dials(family, kind)
   made = build.make(family, {"kind": kind} | slots.defaults(family, kind), **GIVEN[family])
   held = [path[-1] for path, _ in nnx.to_flat_state(nnx.state(made, Dial))]
   named = set(slots.options(family, kind)) & set(held)

@@ -14,8 +14,7 @@ import pytest
 from flax import nnx
 from jax.interpreters.partial_eval import dce_jaxpr
 
-from configs import check, effect, override
-from configs.errors import Refused
+from configs import Refused, check, effect, override
 from model import build, initial, mask
 from model.position.alibi import Alibi
 from train.optim import hyper_of, optimizer, schedule

@@ -5,8 +5,7 @@ import os
 
 import pytest
 
-from configs import override, slots, sweep
-from configs.errors import Refused
+from configs import Refused, override, slots, sweep
 
 MECHANISM = """
 from model.attention.dot import Dot

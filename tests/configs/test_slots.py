@@ -4,8 +4,7 @@ import inspect
 
 import pytest
 
-from configs import slots
-from configs.errors import Refused
+from configs import Refused, slots
 from configs.values import conform
 from model import build
 

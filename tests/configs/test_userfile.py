@@ -9,8 +9,7 @@ import warnings
 
 import pytest
 
-from configs import base, override, userfile
-from configs.errors import Refused
+from configs import Refused, base, override, userfile
 
 
 @pytest.fixture
@@ -136,7 +135,7 @@ def test_what_it_leaves_behind_is_put_back(read, tmp_path):
   ("text", "name"),
   [
     ("from model import schema\nschema.OPTIONS = {}", "model.schema.OPTIONS"),
-    ("import configs.errors\nconfigs.errors.Refused.__init__ = lambda *a: None", "configs.errors.Refused.__init__"),
+    ("import configs\nconfigs.Refused.__init__ = lambda *a: None", "configs.Refused.__init__"),
     ("from configs import base\nbase.get_config = None\nraise ValueError", "ValueError"),
   ],
 )

@@ -14,8 +14,8 @@ from flax import nnx
 
 from configs import override
 from experiments import api
+from experiments.api import flat
 from experiments.cli import cli
-from experiments.pages.results import flat
 from experiments.probes import recording
 from experiments.record import atomic
 from experiments.run.signals import Interrupted

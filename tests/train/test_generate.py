@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from configs import Refused as ConfigRefused
 from configs import override
-from configs.errors import Refused as ConfigRefused
 from experiments.run.cohorts import Pack
 from experiments.worker import pack
 from model import build

@@ -16,7 +16,7 @@ from typing import Any
 
 from configs import slots
 from experiments.bench import timing
-from experiments.cli import flags
+from experiments.cli import cli
 from experiments.record import atomic, digest
 from experiments.run.progress import Progress
 from model.errors import Refused
@@ -33,7 +33,7 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
     progress = Progress(f"bench {name}")
     options = _options(name, bench, given, alone=space.name != "all")
     todo.append((name, bench, progress, bench.measure(progress, **options)))
-  root = flags.workdir(space.workdir, "bench", space.name)
+  root = cli.workdir(space.workdir, "bench", space.name)
   documents = []
   for name, bench, progress, found in todo:
     document = _measured(name, found, progress, root / "bench" / f"{name}.json")
@@ -170,8 +170,8 @@ def _statuses(row: Mapping[str, Any]) -> set[str]:
 
 
 def _print(bench: Any, document: Mapping[str, Any]) -> None:
-  from experiments.pages import outcome
+  from experiments.pages import from_runs
 
-  outcome.show(bench.table(document))
+  from_runs.show(bench.table(document))
   for note in document["notes"]:
     print(note)

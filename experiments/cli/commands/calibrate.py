@@ -4,7 +4,7 @@ import sys
 import time
 from typing import Any
 
-from experiments.cli import flags
+from experiments.cli import cli
 
 
 def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
@@ -15,7 +15,7 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   from experiments.run.store import opened
 
   started = time.monotonic()
-  root = flags.workdir(space.workdir, "calibrate", "protocol")
+  root = cli.workdir(space.workdir, "calibrate", "protocol")
   with opened(root, {"command": "calibrate", "for": "protocol"}) as store:
     options = Options(jobs=space.jobs, profile=space.profile)
     with Progress("calibrate") as progress, Runner(store, options, progress) as runner:

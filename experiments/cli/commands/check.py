@@ -15,9 +15,9 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   if not root.is_dir() or not any((root / name).exists() for name in ("plan.json", "trials", "calls", "damaged")):
     raise Refused(f"{root} is no workdir of ours; give the --workdir of train, sweep, compare or reproduce")
   with store.held(root) as held:
-    found = integrity.look(root)
+    found = integrity.findings(root)
     mended = integrity.repair(held, found) if space.repair else []
-    left = integrity.look(root) if mended else found
+    left = integrity.findings(root) if mended else found
   for finding in found:
     print(f"{finding.kind}: {finding.path}: {finding.what}", file=sys.stderr)
   for path in mended:

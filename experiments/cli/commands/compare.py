@@ -5,8 +5,8 @@ import sys
 from typing import Any
 
 from experiments import api
-from experiments.cli import flags
-from experiments.pages import methods, outcome
+from experiments.cli import cli
+from experiments.pages import from_runs, methods
 from experiments.pages.report import ArmData
 from experiments.protocol import glossary, study
 
@@ -17,7 +17,7 @@ OPTIONS = ("metric", "delta", "better", "seeds", "lrs", "workdir", "jobs", "prof
 def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   """Runs the protocol on the arms; the document holds comparisons, arms and their cost."""
   options = {name: getattr(space, name) for name in OPTIONS}
-  compared = api.compare(space.config, space.arms, overrides, asked=flags.typed(space), **options)
+  compared = api.compare(space.config, space.arms, overrides, asked=cli.typed(space), **options)
   if not space.json:
     assert compared.study is not None
     found, items = compared.found["comparisons"], compared.found["arms"]
@@ -51,7 +51,7 @@ def _print(found: list[dict[str, Any]], items: list[dict[str, Any]], metric: str
     stale = f" ({item['stale']} stale)" if item["stale"] else ""
     costs = (_cell(cost.get(name), *unit) for name, unit in COSTS.items())
     table.add_row(Text(item["name"] + stale), rate, *shown, *costs)
-  outcome.show(table)
+  from_runs.show(table)
   for item in found:
     low, high = item["ci"]
     figures = f"{item['effect']:+.4g} [{low:+.4g}, {high:+.4g}], n = {item['n']}, p = {item['p']:.3g}: "

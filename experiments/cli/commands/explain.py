@@ -3,7 +3,8 @@
 import contextlib
 from typing import Any
 
-from configs import errors, slots
+from configs import Refused as ConfigRefused
+from configs import slots
 from experiments.ledger import ledger
 from experiments.pages import items, page
 from experiments.protocol import catalog, verdict
@@ -54,7 +55,7 @@ def _own(kind: str) -> dict[str, Any]:
   """A class path/to/mine.py:Mine, of the first family that can build it. Raises Refused where none can."""
   slots.class_of("models", kind)  # refuses a file that is not there, and one without the class
   for family in (*KINDS, "models"):
-    with contextlib.suppress(errors.Refused):
+    with contextlib.suppress(ConfigRefused):
       return {"what": family.removesuffix("s") if family == "models" else family, **items.described(family, kind)}
   raise Refused(
     f"{kind!r} is neither a mechanism, a position scheme, a layer, a cell, a task nor a model; `assay new` writes one"

@@ -141,7 +141,7 @@ def _items() -> list[dict[str, Any]]:
 def _render(rows) -> None:
   items, (ledger_page, readme) = _items(), _pages()
   atomic.write_text(ledger_page, page.ledger_markdown(rows, items, calibration.read(calibration.committed())))
-  atomic.write_text(readme, page.replace_digest(readme.read_text(), page.readme_digest(rows, items)))
+  atomic.write_text(readme, page.replace_excerpt(readme.read_text(), page.readme_excerpt(rows, items)))
 
 
 def _differences() -> list[str]:
@@ -149,5 +149,5 @@ def _differences() -> list[str]:
   return ledger.check(
     [item["id"] for item in items],
     page=(ledger_page, lambda rows: page.ledger_markdown(rows, items, calibration.read(calibration.committed()))),
-    readme=(readme, lambda rows: page.readme_digest(rows, items)),
+    readme=(readme, lambda rows: page.readme_excerpt(rows, items)),
   )

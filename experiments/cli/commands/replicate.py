@@ -5,14 +5,14 @@ import time
 from collections import Counter
 from typing import Any
 
-from experiments.cli import flags
+from experiments.cli import cli
 from experiments.protocol import catalog
 
 
 def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   """Runs the claims at fresh seeds, writes WORKDIR/replications.jsonl, tells what it says of the ledger's rows."""
   from experiments.ledger import ledger
-  from experiments.protocol import replication, reproduce
+  from experiments.protocol import measures, replication, reproduce
   from experiments.run.progress import Progress
   from experiments.run.runner import Options, Runner
   from experiments.run.store import opened
@@ -21,8 +21,8 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   held = replication.rows(space.tier)
   chosen = replication.chosen(catalog.select(space.claims), held, space)
   fresh = [replication.claim_at(claim, space.first_seed) for claim in chosen]
-  reproduce.ready(fresh, space.tier)
-  root = flags.workdir(space.workdir, "replicate", str(space.first_seed))
+  measures.ready(fresh, space.tier)
+  root = cli.workdir(space.workdir, "replicate", str(space.first_seed))
   options = Options(jobs=space.jobs, profile=space.profile, keep_stale=space.keep_stale)
   with opened(root, {"command": "replicate", "for": f"seeds from {space.first_seed}"}) as store:
     with Progress("replicate") as progress, Runner(store, options, progress) as runner:
@@ -60,7 +60,7 @@ def _print(items: list[dict[str, Any]]) -> None:
   from rich.table import Table
   from rich.text import Text
 
-  from experiments.pages import outcome
+  from experiments.pages import from_runs
 
   table = Table(box=None)
   for name in ("claim", "tier", "was", "is", "answer", "expected to agree", "reason"):
@@ -70,4 +70,4 @@ def _print(items: list[dict[str, Any]]) -> None:
     words = item["was"]["verdict"], item["is"]["verdict"], item["answer"]
     # As text: a cell of a test stands in brackets, which is markup elsewhere.
     table.add_row(item["id"], item["tier"], *words, chance, Text(item["is"]["reason"]))
-  outcome.show(table)
+  from_runs.show(table)

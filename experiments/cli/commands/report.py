@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from experiments.pages import outcome
+from experiments.pages import from_runs
 from experiments.record import atomic
 from model.errors import Refused
 
@@ -12,7 +12,7 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   """Writes WORKDIR/report.html; the document names it."""
   root = Path(space.workdir)
   try:
-    path = outcome.redraw(root)
+    path = from_runs.redraw(root)
   except (FileNotFoundError, NotADirectoryError) as error:
     raise Refused(f"{root} holds no report.json; give the workdir of a finished reproduce, sweep or compare") from error
   except atomic.Damaged as damage:

@@ -7,17 +7,17 @@ import sys
 from typing import Any
 
 from experiments import api
-from experiments.cli import flags
+from experiments.cli import cli
 
 
 def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   """Runs what the claims need at the tier, writes ledger.jsonl and report.html, prints lines on each claim."""
   shared = {name: getattr(space, name) for name in ("tier", "workdir", "jobs", "profile", "keep_stale", "dry_run")}
   at_once = not space.json and sys.stdout.isatty()
-  found = api.reproduce(*space.claims, asked=flags.typed(space), teller=_teller if at_once else None, **shared)
+  found = api.reproduce(*space.claims, asked=cli.typed(space), teller=_teller if at_once else None, **shared)
   if isinstance(found, api.Planned):
     if not space.json:
-      _print_plan(found.found)
+      _print_planned(found.found)
     return found.document, 0
   if not space.json:
     _print(found.found["claims"], told=at_once)
@@ -45,14 +45,14 @@ def _print(rows, *, told: bool) -> None:
   print(page.summary(rows))
 
 
-def _print_plan(plan) -> None:
+def _print_planned(planned) -> None:
   from experiments.pages import numbers
 
-  for item in plan["items"]:
+  for item in planned["items"]:
     print(_planned(item))
-  total = numbers.duration(plan["seconds"])
-  print(f"{len(plan['items'])} checks, benches and studies: about {total} for the first look at each")
-  print(f"based on: {plan['based_on']}")
+  total = numbers.duration(planned["seconds"])
+  print(f"{len(planned['items'])} checks, benches and studies: about {total} for the first look at each")
+  print(f"based on: {planned['based_on']}")
 
 
 def _planned(item: dict[str, Any]) -> str:

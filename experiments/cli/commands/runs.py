@@ -38,7 +38,7 @@ def _print(items: list[dict[str, Any]]) -> None:
   from rich.table import Table
   from rich.text import Text
 
-  from experiments.pages import frames, outcome
+  from experiments.pages import frames, from_runs
 
   if not items:
     return
@@ -53,7 +53,7 @@ def _print(items: list[dict[str, Any]]) -> None:
     status = f"{item['status']}, stale" if item["stale"] else item["status"]
     cells += [status, item["steps"], *(item["measures"].get(name) for name in measures)]
     table.add_row(*(Text(frames.shown(cell)) for cell in cells))
-  outcome.show(table)
+  from_runs.show(table)
 
 
 def _short(key: str, keys: list[str]) -> str:

@@ -4,8 +4,8 @@ import sys
 from typing import Any
 
 from experiments import api
-from experiments.cli import flags
-from experiments.pages import methods, numbers, outcome
+from experiments.cli import cli
+from experiments.pages import from_runs, methods, numbers
 from experiments.protocol import glossary
 
 OPTIONS = ("seeds", "workdir", "jobs", "profile", "keep_stale", "writer", "dry_run")
@@ -14,13 +14,13 @@ OPTIONS = ("seeds", "workdir", "jobs", "profile", "keep_stale", "writer", "dry_r
 def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   """Runs the sweep in its workdir; the document holds one row per point."""
   shared = {name: getattr(space, name) for name in OPTIONS}
-  swept = api.sweep(space.config, overrides, axes=space.axis, keep=space.keep, asked=flags.typed(space), **shared)
+  swept = api.sweep(space.config, overrides, axes=space.axis, keep=space.keep, asked=cli.typed(space), **shared)
   if isinstance(swept, api.Planned):
     return _plan(space, swept)
   rows = swept.found["points"]
   if not space.json:
     present = [name for name, value in rows[0].items() if isinstance(value, dict)]
-    outcome.show(_table(rows, present, swept.report.studies[0]))
+    from_runs.show(_table(rows, present, swept.report.studies[0]))
     said = methods.intervals((row[name]["method"], row[name]["n"]) for row in rows for name in present)
     print(f"95 % intervals: {said}" if said else "no intervals: one seed tells no spread")
   assert swept.study is not None
@@ -42,7 +42,7 @@ def _plan(space, planned: api.Planned) -> tuple[dict[str, Any], int]:
       table.add_column(name)
     for item in items:
       table.add_row(*(f"{value:.3g}" if isinstance(value, float) else str(value) for value in item.values()))
-    outcome.show(table)
+    from_runs.show(table)
     missing = sum(item["missing"] for item in items)
     print(
       f"{len(items)} points x {space.seeds} seeds in {cohorts} cohorts, {missing} trials to run: about"

@@ -13,8 +13,7 @@ from configs import override
 from experiments.bench import heads as bench
 from experiments.claims.head import checks, published, studies
 from experiments.protocol import catalog, study
-from experiments.protocol.claim import Bench, Check, Citation, Trial
-from experiments.protocol.reproduce import names
+from experiments.protocol.claim import Bench, Check, Citation, Trial, names
 from experiments.run.cohorts import cohort_key, trial_key
 from model import build
 from train.step import parameters

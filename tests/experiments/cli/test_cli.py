@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.cli import cli, flags
+from experiments.cli import cli
 from experiments.cli.commands import doctor
 from experiments.protocol import catalog, scales
 from tests.experiments.process import CLAIM, SWEEP, assay
@@ -302,5 +302,5 @@ def test_what_is_stored_gives_the_same_rows_and_leaves_the_report_alone(tmp_path
 
 
 def test_words_may_stand_behind_flags():
-  space, _ = flags.parse(cli.parser(), ["ledger", "prove", "--replay", "HEAD-1", "POS"])
+  space, _ = cli.parse(cli.parser(), ["ledger", "prove", "--replay", "HEAD-1", "POS"])
   assert (space.action, space.names, space.replay) == ("prove", ["HEAD-1", "POS"], True)

@@ -1,6 +1,5 @@
 """How many files of ours one has to know to follow a command: those that its own process imports, workers apart."""
 
-import ast
 import json
 import subprocess
 import sys
@@ -22,23 +21,15 @@ TRAIN = ["train", "--config=recall", *(f"--config.{key}={value}" for key, value 
 
 
 @pytest.mark.parametrize(
-  ("command", "with_code", "in_all"),  # packages whose file holds a docstring and nothing else are in the second alone
-  [(TRAIN, 35, 44), (["reproduce", "HEAD-1", "--dry_run"], 57, 70)],
+  ("command", "most"),
+  [(TRAIN, 35), (["reproduce", "HEAD-1", "--dry_run"], 50)],
   ids=["train", "reproduce"],
 )
-def test_a_command_is_followed_through_few_files(tmp_path, command, with_code, in_all):
+def test_a_command_is_followed_through_few_files(tmp_path, command, most):
   call = [sys.executable, "-c", CODE, *command]
   done = subprocess.run(call, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
   assert done.returncode == 0, done.stderr[-1000:]
   found = json.loads(done.stdout.splitlines()[-1])
   assert found["code"] == 0, done.stderr[-1000:]
   files = sorted(found["files"])
-  assert len(files) <= in_all, files
-  code = [file for file in files if not _only_says_what_it_is(file)]
-  assert 10 < len(code) <= with_code, code
-
-
-def _only_says_what_it_is(file: str) -> bool:
-  with open(file, encoding="utf-8") as opened:
-    tree = ast.parse(opened.read())
-  return len(tree.body) == 1 and ast.get_docstring(tree) is not None
+  assert 10 < len(files) <= most, files

@@ -144,7 +144,7 @@ def consistent(base):
   path = base / "ledger.jsonl"
   ledger.write(path, [row(base)])
   (base / "LEDGER.md").write_text("1 rows\n")
-  (base / "README.md").write_text(ledger.with_digest(f"# Us\n{ledger.MARKS[0]}{ledger.MARKS[1]}\nEnd.\n", "1 rows"))
+  (base / "README.md").write_text(ledger.with_excerpt(f"# Us\n{ledger.MARKS[0]}{ledger.MARKS[1]}\nEnd.\n", "1 rows"))
   pages = {"page": (base / "LEDGER.md", rendered), "readme": (base / "README.md", rendered)}
   return lambda ids=("HEAD-1",): ledger.check(ids, path=path, **pages)
 
@@ -192,7 +192,7 @@ def test_pages_out_of_date_are_found(consistent, base):
   (base / "README.md").write_text("# Us\n")
   assert [line.split()[0] for line in consistent()] == ["LEDGER.md", "README.md:"]
   with pytest.raises(ValueError, match="no place"):
-    ledger.with_digest("# Us\n", "1 rows")
+    ledger.with_excerpt("# Us\n", "1 rows")
 
 
 def test_stale_trials_and_hand_edits_are_found(consistent, stale, base):

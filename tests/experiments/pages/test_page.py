@@ -1,4 +1,4 @@
-"""LEDGER.md, the README digest and the terminal text say what the rows say, once, and stay what they are."""
+"""LEDGER.md, the README's excerpt and the terminal text say what the rows say, once, and stay what they are."""
 
 import re
 
@@ -67,33 +67,33 @@ def test_ledger_says_how_many_published_numbers_were_looked_up():
   assert "looked them up." in page.ledger_markdown(rows(), claims())
 
 
-def test_digest_counts_each_claim_once():
-  text = page.readme_digest(rows(), claims())
+def test_excerpt_counts_each_claim_once():
+  text = page.readme_excerpt(rows(), claims())
   assert text.startswith("**2 of 4 claims have a verdict**: 1 reproduced, 1 refuted, 2 untested.")
   assert [cells(line)[0] for line in text.splitlines() if line.startswith("| ")][2:] == ["HEAD-1", "POS-1"]
   assert "0.500 [0.400, 0.600], needed > 0.1" in text
 
 
-def test_digest_shows_the_headlines_it_is_given():
-  text = page.readme_digest(rows(), claims(), headlines=("POS-1", "HEAD-9"))
+def test_excerpt_shows_the_headlines_it_is_given():
+  text = page.readme_excerpt(rows(), claims(), headlines=("POS-1", "HEAD-9"))
   assert "| POS-1 |" in text
   assert "| HEAD-1 |" not in text
 
 
-def test_digest_replaces_itself():
+def test_excerpt_replaces_itself():
   begin, end = ledger.MARKS
   readme = f"# Title\n\n{begin}\nold\n{end}\n\nafter\n"
-  once = page.replace_digest(readme, page.readme_digest(rows(), claims()))
+  once = page.replace_excerpt(readme, page.readme_excerpt(rows(), claims()))
   assert "old" not in once
   assert once.startswith("# Title\n\n")
   assert once.endswith(f"{end}\n\nafter\n")
-  assert page.replace_digest(once, page.readme_digest(rows(), claims())) == once
+  assert page.replace_excerpt(once, page.readme_excerpt(rows(), claims())) == once
 
 
 @pytest.mark.parametrize("text", ["", ledger.MARKS[0], ledger.MARKS[0] * 2 + ledger.MARKS[1]])
-def test_digest_refuses_a_readme_without_its_place(text):
+def test_excerpt_refuses_a_readme_without_its_place(text):
   with pytest.raises(Refused, match="no single place"):
-    page.replace_digest(text, "x")
+    page.replace_excerpt(text, "x")
 
 
 def test_a_row_is_a_line_that_names_its_measure():

@@ -46,7 +46,7 @@ def test_arms_are_named_checked_and_may_be_equal():
   assert list(named) == ["attention=dot", "attention=additive heads=2", "attention=dot (3)"]
   assert named["attention=additive heads=2"] == {"model.attention.kind": "additive", "model.heads": "2"}
   with pytest.raises(Refused, match="positive"):
-    compare.plan("recall", named, "auc", 12, "1e-3,-1")
+    compare.as_study("recall", named, "auc", 12, "1e-3,-1")
 
 
 def test_few_seeds_are_told_by_student_and_say_so():
@@ -76,12 +76,12 @@ def test_a_difference_of_two_shares_ends_at_one():
 )
 def test_the_direction_is_the_measures_own(metric, given, better):
   named = compare.arms("recall", [], ["attention=dot", "attention=additive"])
-  assert compare.plan("recall", named, metric, 2, "1e-2", given).better == better
+  assert compare.as_study("recall", named, metric, 2, "1e-2", given).better == better
 
 
 def test_a_metric_without_direction_takes_the_users():
   named = compare.arms("recall", [], ["attention=dot", "attention=additive"])
-  plan = compare.plan("recall", named, "probe.entropy.entropy/encoder/0", 2, "1e-2", "min")
+  plan = compare.as_study("recall", named, "probe.entropy.entropy/encoder/0", 2, "1e-2", "min")
   assert (plan.better, plan.grid) == ("min", (1e-2,))
 
 
@@ -103,7 +103,7 @@ class Some(Fake):
 @pytest.mark.parametrize("lrs", ["1e-2", "1e-3,1e-2,1e-1"])
 def test_a_crash_gives_no_answer_and_is_no_score(lrs):
   named = compare.arms("recall", [], ["model.heads=1", "model.heads=2", "model.heads=4"])
-  plan = compare.plan("recall", named, "auc", 6, lrs)
+  plan = compare.as_study("recall", named, "auc", 6, lrs)
   _, found = compare.run(plan, 0.0, Some(202))
   assert [item["answer"].startswith(compare.NO_ANSWER) for item in found] == [True, False]
   lost = "2 of 6 trials" if lrs == "1e-2" else "9 of 9 tuning trials"
@@ -117,7 +117,7 @@ def test_arms_may_hold_a_colon(tmp_path):
   source = (Path(build.__file__).parent / "attention" / "additive.py").read_text()
   (tmp_path / "mine.py").write_text(source)
   named = compare.arms("recall", [], ["attention=dot", f"attention={tmp_path}/mine.py:Additive"])
-  _, found = compare.run(compare.plan("recall", named, "auc", 6, "1e-2"), 0.0, Some(0))
+  _, found = compare.run(compare.as_study("recall", named, "auc", 6, "1e-2"), 0.0, Some(0))
   assert found[0]["effect"] == 0.0
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from experiments.cli import cli
 from experiments.ledger import ledger
-from experiments.pages import outcome
+from experiments.pages import from_runs
 from experiments.pages.report import Report
 from experiments.protocol import calls, integrity
 from experiments.protocol.claim import All, Check
@@ -63,7 +63,7 @@ def whole(tmp_path_factory):
       atomic.write_sealed(path, {"schema": 1, "run": name, "call": path.stem, "samples": samples})
     rows = [row(ROOT), row(ROOT, "POS-1")]
     ledger.write(root / "ledger.jsonl", rows)
-    outcome.write(root, Report("A sweep", meta={"command": "assay sweep", "seconds": 2.25}), "mark")
+    from_runs.write(root, Report("A sweep", meta={"command": "assay sweep", "seconds": 2.25}), "mark")
   return root
 
 
@@ -90,8 +90,8 @@ def everything(root):
   found["report"] = found["plan"] = None
   with contextlib.suppress(atomic.Damaged, FileNotFoundError):
     found["plan"] = store.plan(root)
-  if page := outcome.drawn(root, "mark"):
-    found["report"] = (outcome.read(root), page.read_bytes())
+  if page := from_runs.drawn(root, "mark"):
+    found["report"] = (from_runs.read(root), page.read_bytes())
   return found
 
 
@@ -104,7 +104,7 @@ def files(root):
 def refuted(root, before, path):
   """Asserts that the damage of `path` is found, and that all that is read is as before or nothing."""
   unharmed(root, before)
-  found = [finding for finding in integrity.look(root) if finding.kind in integrity.FAULTS]
+  found = [finding for finding in integrity.findings(root) if finding.kind in integrity.FAULTS]
   told = path.relative_to(root).as_posix()
   assert any(told.startswith(f.path.partition(":")[0]) or f.path.startswith(told) for f in found), (told, found)
   assert not any("\n" in f.what for f in found)
@@ -116,7 +116,7 @@ def unharmed(root, before):
 
 
 def test_a_whole_workdir_is_whole(whole):
-  assert integrity.look(whole) == []
+  assert integrity.findings(whole) == []
   found = everything(whole)
   found.pop("rows")
   assert all(value is not None for value in found.values())
@@ -239,8 +239,8 @@ def test_no_damaged_file_is_accepted(name, whole, tmp_path):
       continue
     refuted(work, before, path)
     with store.held(work) as held:
-      integrity.repair(held, integrity.look(work))
-    assert not any(f.kind == "damaged" for f in integrity.look(work))
+      integrity.repair(held, integrity.findings(work))
+    assert not any(f.kind == "damaged" for f in integrity.findings(work))
     assert (work / "plan.json").exists()
 
 
@@ -298,10 +298,10 @@ def test_nothing_exchanged_is_accepted(name, work, whole):
   before = everything(whole)
   EXCHANGES[name](work)
   unharmed(work, before)
-  assert any(finding.kind == "damaged" for finding in integrity.look(work))
+  assert any(finding.kind == "damaged" for finding in integrity.findings(work))
   with store.held(work) as held:
-    integrity.repair(held, integrity.look(work))
-  assert not any(finding.kind == "damaged" for finding in integrity.look(work))
+    integrity.repair(held, integrity.findings(work))
+  assert not any(finding.kind == "damaged" for finding in integrity.findings(work))
 
 
 def test_there_are_as_many_damages_as_we_say():
@@ -384,7 +384,7 @@ def test_a_lost_plan_is_made_again_and_still_keeps_others_out(spoil, work, capsy
   with opened(work, SWEEP) as held:
     assert held.result(KEYS[0])
   assert store.plan(work) == {"schema": 1, **SWEEP}
-  assert not any(finding.kind in integrity.FAULTS for finding in integrity.look(work))
+  assert not any(finding.kind in integrity.FAULTS for finding in integrity.findings(work))
 
 
 def test_a_plan_without_its_copy_is_claimed_by_who_comes(work):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from experiments.ledger import ledger
-from experiments.protocol import looks, reproduce, sequential, study
+from experiments.protocol import looks, measures, reproduce, sequential, study
 from experiments.protocol.claim import All, Claim, Contrast, Trial, greater
 from model.errors import Refused
 from tests.experiments.protocol.test_study import Crashing, plan
@@ -67,8 +67,8 @@ def test_too_few_seeds_are_told_and_their_interval_ends_where_the_effect_must():
 
 def test_what_a_claim_asks_for_in_vain_is_told_before_anything_runs():
   with pytest.raises(Refused, match="did you mean accuracy"):
-    reproduce.ready([claim(greater("one:acuracy", "two:acuracy", 0.0))], "quick")
-  reproduce.ready([claim(greater("one:accuracy", "two:accuracy", 0.0))], "quick")
+    measures.ready([claim(greater("one:acuracy", "two:acuracy", 0.0))], "quick")
+  measures.ready([claim(greater("one:accuracy", "two:accuracy", 0.0))], "quick")
 
 
 def test_the_trials_planned_count_what_runs():

@@ -18,7 +18,15 @@ def test_todays_names_are_there(module):
 
 
 def test_no_two_have_one_old_name():
-  assert len(moved.SINCE) == len(moved.MOVED)
+  assert len(moved.SINCE) == len(moved.MOVED) + len(moved.JOINED)
+
+
+@pytest.mark.parametrize("module", moved.JOINED)
+def test_what_became_part_of_another_is_found_in_it(module):
+  path = f"{module.replace('.', '/')}.py"
+  assert not (digest.root() / path).exists()
+  assert (digest.root() / moved.path_now(path)).is_file()
+  assert moved.now(f"{module}.anything") == f"{moved.now(module)}.anything"
 
 
 def test_what_never_moved_keeps_its_name():

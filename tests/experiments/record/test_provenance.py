@@ -2,8 +2,7 @@
 
 import pytest
 
-from configs import override
-from configs.errors import Refused
+from configs import Refused, override
 from experiments.cli import cli
 from experiments.protocol import catalog, compare, sweep
 from experiments.protocol.claim import Trial

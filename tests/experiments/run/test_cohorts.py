@@ -6,7 +6,7 @@ import json
 import jax
 import pytest
 
-from configs import check, dials, slots
+from configs import check, slots
 from experiments.run import cohorts
 from experiments.worker import pack
 from experiments.worker import serve as work
@@ -226,7 +226,7 @@ def test_equal_keys_mean_equal_models_whatever_the_option(slot, family, kind):
       continue  # told by the builder alone
     assert all(one == outlines[0] for one in outlines)
   dialed = [configs for configs in shared.values() if len(configs) > 1]
-  assert len(dialed) == len(dials.of(family, kind))
+  assert len(dialed) == len(slots.dials(family, kind))
   for one, other, *_ in dialed:
     assert program(one) == program(other)
 

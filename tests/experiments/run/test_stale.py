@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from experiments.cli import cli, flags
+from experiments.cli import cli
 from experiments.record import stamp
 from experiments.run import cohorts
 from experiments.run.cohorts import Pack, trial_key
@@ -107,7 +107,7 @@ def test_every_command_that_trains_takes_the_flag(command):
   config = [] if command == "reproduce" else ["--config=recall"]
 
   def parsed(*given):
-    return flags.parse(cli.parser(), [command, *more, *config, *given])[0]
+    return cli.parse(cli.parser(), [command, *more, *config, *given])[0]
 
   assert not parsed().keep_stale
   assert parsed("--keep_stale").keep_stale

@@ -4,63 +4,63 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.run import turns
-from experiments.run.turns import Turns
+from experiments.run import cohorts
+from experiments.run.cohorts import Turns
 
 
-def requests(*cohorts):
-  return [{"kind": "pack", "cohort": cohort, "keys": [f"{cohort}{index}"]} for index, cohort in enumerate(cohorts)]
+def requests(*names):
+  return [{"kind": "pack", "cohort": cohort, "keys": [f"{cohort}{index}"]} for index, cohort in enumerate(names)]
 
 
 @given(st.lists(st.sampled_from("abcdef"), max_size=40), st.lists(st.integers(0, 2), min_size=60, max_size=60))
 @settings(max_examples=200, deadline=None)
-def test_every_request_is_served_once(cohorts, order):
-  plan, served = Turns(), []
-  plan.add(requests(*cohorts))
+def test_every_request_is_served_once(names, order):
+  turns, served = Turns(), []
+  turns.add(requests(*names))
   for worker in order:
-    taken = plan.take(worker)
+    taken = turns.take(worker)
     served += taken["keys"] if taken else []
-  assert sorted(served) == sorted(f"{cohort}{index}" for index, cohort in enumerate(cohorts))
-  assert plan.take(0) is None
+  assert sorted(served) == sorted(f"{cohort}{index}" for index, cohort in enumerate(names))
+  assert turns.take(0) is None
 
 
 def test_a_worker_goes_on_with_its_cohort_and_takes_a_free_one_before_it_helps():
-  plan = Turns()
-  plan.add(requests("a", "a", "b", "b", "c", "c", "c"))
+  turns = Turns()
+  turns.add(requests("a", "a", "b", "b", "c", "c", "c"))
   served = {name: [] for name in "xy"}
   for worker in "xyxyxyx":
-    served[worker].append(plan.take(worker)["cohort"])
+    served[worker].append(turns.take(worker)["cohort"])
   assert served == {"x": ["a", "a", "c", "c"], "y": ["b", "b", "c"]}
 
 
 def test_later_work_goes_to_the_worker_that_holds_its_program():
-  plan = Turns()
-  plan.add(requests("a", "b"))
-  assert [plan.take(worker)["cohort"] for worker in "xy"] == ["a", "b"]
-  plan.add(requests("a", "b"))
-  assert [plan.take(worker)["cohort"] for worker in "yx"] == ["b", "a"]
+  turns = Turns()
+  turns.add(requests("a", "b"))
+  assert [turns.take(worker)["cohort"] for worker in "xy"] == ["a", "b"]
+  turns.add(requests("a", "b"))
+  assert [turns.take(worker)["cohort"] for worker in "yx"] == ["b", "a"]
 
 
 def test_what_a_lost_worker_held_is_free_again():
-  plan = Turns()
-  plan.add(requests("a", "b", "b", "a"))
-  assert plan.take("x")["cohort"] == "a"
-  plan.drop("x")
-  assert plan.take("y")["cohort"] == "a"
+  turns = Turns()
+  turns.add(requests("a", "b", "b", "a"))
+  assert turns.take("x")["cohort"] == "a"
+  turns.drop("x")
+  assert turns.take("y")["cohort"] == "a"
 
 
 def test_checks_and_benches_have_no_cohort_and_belong_to_nobody():
-  plan = Turns()
-  plan.add([{"kind": "call", "name": name} for name in ("one", "two", "three")])
-  assert [plan.take(worker)["name"] for worker in "xyx"] == ["one", "two", "three"]
-  assert not any(plan.held.values())
+  turns = Turns()
+  turns.add([{"kind": "call", "name": name} for name in ("one", "two", "three")])
+  assert [turns.take(worker)["name"] for worker in "xyx"] == ["one", "two", "three"]
+  assert not any(turns.held.values())
 
 
-@pytest.mark.parametrize(("device", "most"), [("cpu", turns.HELD), ("gpu", turns.HELD_ON_DEVICE)])
+@pytest.mark.parametrize(("device", "most"), [("cpu", cohorts.HELD), ("gpu", cohorts.HELD_ON_DEVICE)])
 def test_memory_is_bounded_and_the_runner_forgets_what_the_worker_dropped(device, most):
-  plan = Turns(device)
-  plan.add(requests(*(f"{index:03d}" for index in range(most + 1))))
-  while plan.take("x"):
+  turns = Turns(device)
+  turns.add(requests(*(f"{index:03d}" for index in range(most + 1))))
+  while turns.take("x"):
     pass
-  assert len(plan.held["x"]) == most
-  assert "000" not in plan.held["x"]
+  assert len(turns.held["x"]) == most
+  assert "000" not in turns.held["x"]

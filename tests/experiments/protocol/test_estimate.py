@@ -2,24 +2,25 @@
 
 import pytest
 
-from experiments.run import estimate
-from experiments.run.estimate import Parts
+from experiments.protocol import estimate
+from experiments.protocol.estimate import Parts
+from experiments.run import cohorts
 from tests.train.tiny import tiny
 
 
 def test_a_start_stands_before_everything_and_nothing_takes_no_time():
-  assert estimate.seconds(Parts(), 0, 2) == 0.0
-  assert estimate.seconds(Parts(), 1, 2) == estimate.START
-  assert estimate.seconds(Parts(), 1, 2, slower=3.0) == 3 * estimate.START
+  assert estimate.lasting(Parts(), 0, 2) == 0.0
+  assert estimate.lasting(Parts(), 1, 2) == estimate.START
+  assert estimate.lasting(Parts(), 1, 2, slower=3.0) == 3 * estimate.START
 
 
 def test_workers_share_trials_and_cohorts_but_not_one_compile():
-  shared = estimate.seconds(Parts(shared=100.0, compiles=20.0, longest=5.0), 50, 2)
+  shared = estimate.lasting(Parts(shared=100.0, compiles=20.0, longest=5.0), 50, 2)
   assert shared == pytest.approx(estimate.START + 50 + 10)
-  one = estimate.seconds(Parts(shared=100.0, compiles=8.0, longest=8.0), 50, 4)
+  one = estimate.lasting(Parts(shared=100.0, compiles=8.0, longest=8.0), 50, 4)
   assert one == pytest.approx(estimate.START + 25 + 8)  # each of the four compiles it
-  assert estimate.seconds(Parts(alone=30.0), 1, 4) == pytest.approx(estimate.START + 30)  # benches run alone
-  assert estimate.seconds(Parts(shared=10.0), 1, 8) == pytest.approx(estimate.START + 10)  # one task, one worker
+  assert estimate.lasting(Parts(alone=30.0), 1, 4) == pytest.approx(estimate.START + 30)  # benches run alone
+  assert estimate.lasting(Parts(shared=10.0), 1, 8) == pytest.approx(estimate.START + 10)  # one task, one worker
 
 
 def test_parts_add_up_and_keep_the_longest_compile():
@@ -44,12 +45,12 @@ def test_what_the_cache_holds_is_loaded():
 
 def test_programs_are_remembered_with_the_cache_that_holds_them(tmp_path, monkeypatch):
   monkeypatch.setenv("ASSAY_CACHE", str(tmp_path))
-  estimate.remember("cohort", "code")
-  assert not estimate.kept("cohort", "code")  # there is no cache yet
+  cohorts.remember("cohort", "code")
+  assert not cohorts.kept("cohort", "code")  # there is no cache yet
   (tmp_path / "xla").mkdir()
-  estimate.remember("cohort", "code")
-  assert estimate.kept("cohort", "code")
-  assert not estimate.kept("cohort", "other code")
+  cohorts.remember("cohort", "code")
+  assert cohorts.kept("cohort", "code")
+  assert not cohorts.kept("cohort", "other code")
 
 
 def test_stored_trials_are_not_counted(tmp_path):

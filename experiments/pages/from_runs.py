@@ -138,7 +138,7 @@ def failures(done: Finished) -> list[Outcome]:
 
 
 def fingerprint(rows: Sequence[Mapping[str, Any]], claims: Sequence[Claim], tier: str) -> str:
-  """A digest of all that the report of these rows shows, but for when it was made, and of the code that draws it."""
+  """A hash of all that the report of these rows shows, but for when it was made, and of the code that draws it."""
   here = Path(__file__).resolve()
   drawing = sorted(path for path in here.parent.iterdir() if path.is_file())
   return hash_of(
