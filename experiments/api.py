@@ -337,7 +337,7 @@ def sweep(
     corpora.present(config)
   root = place(workdir, "sweep", card)
   if dry_run:
-    return _planned_sweep(named, seeds, root, jobs)
+    return _planned_sweep(named, seeds, root, jobs, keep_stale)
   with opened(root, {"command": "sweep", "card": card}) as store, Progress(f"sweep {card}") as progress:
     with Runner(store, options, progress) as runner:
       done = sweeps.run(card, named, seeds, "accuracy", runner)
@@ -348,13 +348,13 @@ def sweep(
   return _swept(root, report, page, done, runner.counts)
 
 
-def _planned_sweep(named: Mapping[str, dict[str, Any]], seeds: int, root: Path, jobs: int) -> Planned:
+def _planned_sweep(named: Mapping[str, dict[str, Any]], seeds: int, root: Path, jobs: int, keep_stale: bool) -> Planned:
   """What a sweep of these points would run, and how long it would take."""
   from experiments.protocol import estimate
   from experiments.protocol import sweep as sweeps
   from train import compute
 
-  items = estimate.points(named, sweeps.numbered(seeds), root)
+  items = estimate.points(named, sweeps.numbered(seeds), estimate.Held(root, keep_stale))
   total = estimate.points_seconds(items, jobs or compute.cores(), estimate.slowness())
   size = {"cohorts": len({item["cohort"] for item in items}), "seconds": round(total, 1)}
   return Planned({"schema": 1, "items": items, **size, "based_on": estimate.BASIS})
@@ -486,7 +486,7 @@ def reproduce(
   texts = [str(text) for text in claims]
   chosen = catalog.select(texts)
   if dry_run:
-    return _planned(chosen, tier, jobs, workdir)
+    return _planned(chosen, tier, jobs, workdir, keep_stale)
   from experiments.pages import from_runs
   from experiments.protocol import measures
   from experiments.protocol import reproduce as protocol
@@ -541,14 +541,14 @@ def _unanswered(asked: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list
   return [row["id"] for row in rows if row["verdict"] == "untested" and row["id"] in wanted]
 
 
-def _planned(claims: "Sequence[Claim]", tier: str, jobs: int, workdir: Folder | None) -> Planned:
+def _planned(claims: "Sequence[Claim]", tier: str, jobs: int, workdir: Folder | None, keep_stale: bool) -> Planned:
   """What a run would do, after the same examination as before a run: checks, benches and studies, and their time."""
   from experiments.protocol import estimate, measures
   from experiments.run.store import place
   from train import compute
 
   measures.examined(claims, tier)
-  items = estimate.items(claims, tier, place(workdir, "reproduce", "claims"))
+  items = estimate.items(claims, tier, estimate.Held(place(workdir, "reproduce", "claims"), keep_stale))
   waiting = any(item["missing"] for item in items)
   total = estimate.seconds(items, jobs or compute.cores(), estimate.slowness() if waiting else 1.0)
   basis = f"{estimate.PACES}; {estimate.BASIS}"

@@ -18,7 +18,7 @@ def greedy(model, tokens_BTC, positions: Positions, *, stop: int, length: int, s
 
   Seq2Seq reads `tokens_BTC` as the source and begins with `start`; Gpt reads it as the prompt (padding allowed,
   segment 0) and goes on after the last token of each row. Pure, of static shape: may be jitted and mapped.
-  Refused where `admit` does; a position outside a table that only traced numbers tell gives symbols -1, never a guess.
+  Refused where `check` does; a position outside a table that only traced numbers tell gives symbols -1, never a guess.
   """
   first = check(model, positions, start=start, stop=stop, length=length)
   best = _best_known if _may_run_out(model, positions) else _best

@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 
 from configs import slots, userfile, values
-from experiments.record import atomic, moved
+from experiments.record import atomic
 from experiments.run import signals
 from model.errors import Refused
 
@@ -87,6 +87,8 @@ def _fault(error: Exception, space) -> int:
   from configs import Refused as ConfigRefused
 
   if isinstance(error, Refused | ConfigRefused):
+    from experiments.record import moved
+
     print(f"assay: {_line(error)}{moved.remedy(_line(error))}", file=sys.stderr)
     return 2
   if isinstance(error, OSError) and error.filename:

@@ -20,6 +20,7 @@ from experiments.protocol.claim import Bench, Check, Claim, Study, Trial
 from experiments.protocol.measures import studies
 from experiments.record import corpora, stamp
 from experiments.run.cohorts import cohort_key, kept, trial_key
+from experiments.run.store import Store
 
 START = 2.8  # seconds of a worker until it can work: interpreter, jax, flax
 COMPILE, PER_LAYER = 4.5, 1.5  # of a cohort's programs: at least, and more for each layer
@@ -53,7 +54,7 @@ class Parts(NamedTuple):
 # Claims
 
 
-def items(claims: Sequence[Claim], tier: str, root: Path) -> list[Item]:
+def items(claims: Sequence[Claim], tier: str, held: "Held") -> list[Item]:
   """Checks, benches and studies with what the workdir lacks of them, in seconds of one core; first looks only.
 
   A study that grows (a rate on its grid's edge, a row that needs a second look) takes longer.
@@ -61,9 +62,9 @@ def items(claims: Sequence[Claim], tier: str, root: Path) -> list[Item]:
   at = {claim.id: own for claim in claims if (own := claim.tier_for(tier))}
   ready = [claim for claim in claims if claim.id in at]
   called = {c.experiment.run: (c.experiment, at[c.id]) for c in ready if isinstance(c.experiment, Check | Bench)}
-  found = [_call(evidence, own, root) for evidence, own in called.values()]
+  found = [_call(evidence, own, held.store.root) for evidence, own in called.values()]
   paces, compiled = _paces(ready, at), set()
-  return found + [_study(*wanted, root, paces.get(key), compiled) for key, wanted in studies(ready, at).items()]
+  return found + [_study(*wanted, held, paces.get(key), compiled) for key, wanted in studies(ready, at).items()]
 
 
 def seconds(found: Sequence[Item], jobs: int, slower: float) -> float:
@@ -88,10 +89,10 @@ def _call(evidence: Check | Bench, tier: str, root: Path) -> Item:
   return _item(evidence.run, tier, missing=int(missing), **{where: takes * missing})
 
 
-def _study(plan: Study, tier: str, root: Path, pace: float | None, compiled: set[str]) -> Item:
+def _study(plan: Study, tier: str, held: "Held", pace: float | None, compiled: set[str]) -> Item:
   """One study. `pace`: seconds of one of its trials as measured, None where nobody knows; `compiled` grows."""
   arms = {arm: study.point(plan, tier, arm, lr=plan.grid[0], seed=0, split="test") for arm in plan.arms_at(tier)}
-  missing = {arm: study.runs_per_arm(plan) - _stored(plan, tier, arm, root) for arm in arms}
+  missing = {arm: study.runs_per_arm(plan) - _stored(plan, tier, arm, held) for arm in arms}
   waiting = {arm: config for arm, config in arms.items() if missing[arm] > 0}
   fresh = {cohort_key(config): config for config in waiting.values()}
   compiles = [compile_seconds(config) for key, config in fresh.items() if key not in compiled]
@@ -115,19 +116,18 @@ def _study(plan: Study, tier: str, root: Path, pace: float | None, compiled: set
   )
 
 
-def _stored(plan: Study, tier: str, arm: str, root: Path) -> int:
+def _stored(plan: Study, tier: str, arm: str, held: "Held") -> int:
   """Trials of an arm that the workdir holds: those of tuning, and of reporting at whichever rate was chosen."""
-  if not (root / "trials").is_dir():
+  if held.nothing:
     return 0
 
-  def held(lr: float, seed: int, split: str, probed: bool = True) -> bool:
-    config = study.point(plan, tier, arm, lr=lr, seed=seed, split=split, probed=probed)
-    return bool(stored(root, [trial_key(config, corpora.hashes(config))]))
+  def there(lr: float, seed: int, split: str, probed: bool = True) -> bool:
+    return study.point(plan, tier, arm, lr=lr, seed=seed, split=split, probed=probed) in held
 
   tuning = () if study.fixed(plan) else plan.tuning
-  tuned = sum(held(lr, seed, "validation") for lr in plan.grid for seed in tuning)
-  reported = sum(any(held(lr, seed, "test") for lr in plan.grid) for seed in plan.reporting)
-  return tuned + reported + sum(held(lr, seed, "test", probed=False) for lr in plan.window for seed in plan.reporting)
+  tuned = sum(there(lr, seed, "validation") for lr in plan.grid for seed in tuning)
+  reported = sum(any(there(lr, seed, "test") for lr in plan.grid) for seed in plan.reporting)
+  return tuned + reported + sum(there(lr, seed, "test", probed=False) for lr in plan.window for seed in plan.reporting)
 
 
 def _paces(claims: Sequence[Claim], at: Mapping[str, str]) -> Paces:
@@ -146,7 +146,7 @@ def _paces(claims: Sequence[Claim], at: Mapping[str, str]) -> Paces:
 # Sweeps
 
 
-def points(named: Mapping[str, dict[str, Any]], seeds: Sequence[int], root: Path) -> list[Item]:
+def points(named: Mapping[str, dict[str, Any]], seeds: Sequence[int], held: "Held") -> list[Item]:
   """What each point of a sweep is: cohort, parameters, FLOPs per step, missing trials, and seconds of one core.
 
   The first point of a cohort bears its compile. Builds models, compiles nothing.
@@ -156,7 +156,7 @@ def points(named: Mapping[str, dict[str, Any]], seeds: Sequence[int], root: Path
   for name, config in named.items():
     one = cohort_key(config)
     trials = (config | {"seed": seed} for seed in seeds)
-    missing = len(seeds) - stored(root, (trial_key(trial, corpora.hashes(trial)) for trial in trials))
+    missing = len(seeds) - sum(trial in held for trial in trials)
     compiles = compile_seconds(config) if missing and one not in compiled else 0.0
     compiled |= {one} if missing else set()
     trained = missing * training(config, costs[one]["flops"])
@@ -239,9 +239,19 @@ def slowness() -> float:
   return max(0.3, (time.monotonic() - started) / START)
 
 
-def stored(root: Path, keys: Iterable[str]) -> int:
-  """How many of these trials have a result in a workdir."""
-  return sum((root / "trials" / key / "result.json").is_file() for key in keys)
+class Held:
+  """The results of a workdir that a run would take as they are: whole, and of today's code and data.
+
+  keep_stale: those that other code or data made, too.
+  """
+
+  def __init__(self, root: Path, keep_stale: bool = False):
+    self.store, self.keep_stale = Store(root), keep_stale
+    self.nothing = not (root / "trials").is_dir()
+
+  def __contains__(self, config: Config) -> bool:
+    result = self.store.result(trial_key(config, corpora.hashes(config)))
+    return result is not None and (self.keep_stale or not stamp.changed(config, result))
 
 
 def added(parts: Iterable[Parts]) -> Parts:

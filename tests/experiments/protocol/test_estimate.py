@@ -4,7 +4,10 @@ import pytest
 
 from experiments.protocol import estimate
 from experiments.protocol.estimate import Parts
+from experiments.record import stamp
 from experiments.run import cohorts
+from experiments.run.cohorts import trial_key
+from experiments.run.store import Store
 from tests.train.tiny import tiny
 
 
@@ -53,7 +56,20 @@ def test_programs_are_remembered_with_the_cache_that_holds_them(tmp_path, monkey
   assert not cohorts.kept("cohort", "other code")
 
 
-def test_stored_trials_are_not_counted(tmp_path):
-  (tmp_path / "trials" / "aa").mkdir(parents=True)
-  (tmp_path / "trials" / "aa" / "result.json").write_text("{}")
-  assert estimate.stored(tmp_path, ["aa", "bb"]) == 1
+def test_a_stored_trial_is_there_until_its_code_or_its_bytes_are_others(tmp_path, monkeypatch):
+  one, other = tiny(), tiny(seed=1)
+  key = trial_key(one, {})
+  assert one not in estimate.Held(tmp_path)
+  done = {"schema": 1, "status": "done", "cause": None, "measures": {}, **stamp.code(one)}
+  store = Store(tmp_path)
+  store.begin(key, one, [])
+  store.finish(key, one, [], done)
+  assert one in estimate.Held(tmp_path)
+  assert other not in estimate.Held(tmp_path)
+  with monkeypatch.context() as small:
+    small.setattr(stamp, "changed", lambda config, result: ["model/heads.py"])
+    assert one not in estimate.Held(tmp_path)
+    assert one in estimate.Held(tmp_path, keep_stale=True)
+  result = tmp_path / "trials" / key / "result.json"
+  result.write_text(result.read_text().replace("done", "gone"))
+  assert one not in estimate.Held(tmp_path)

@@ -40,7 +40,7 @@ def vectors(length, views, seed=0, dtype=np.float32):
 
 
 def both(made, qkv, positions, rule, mark_BT=None, scheme=None, traced=True, slopes=True):
-  """(out, lse, gradients) of the efficient path, and of recall() over keys in another order, in one program."""
+  """(out, lse, gradients) of the efficient path, and of over_cache() over keys in another order, in one program."""
   length = positions.pos_BT.shape[1]
   order = np.random.default_rng(1).permutation(length)
   target = np.random.default_rng(2).normal(size=(2, length, K, G, D)).astype(np.float32)
@@ -79,7 +79,7 @@ def close(a, b, atol=1e-5):
 
 
 def check(made, qkv, positions, rule, expected=None, **given):
-  """The efficient path equals recall in outputs and gradients, and the oracle's (out, lse) where one is given.
+  """The efficient path equals over_cache in outputs and gradients, and the oracle's (out, lse) where one is given.
 
   traced: positions are arguments of the program; otherwise numpy constants. slopes: gradients too.
   """

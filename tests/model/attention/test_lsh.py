@@ -54,7 +54,7 @@ def _solve(made, q, v, positions, rule, target):
 
 
 @functools.partial(jax.jit, static_argnames=("rule", "method"))
-def call(made, q, k, v, q_positions, k_positions, rule, method="recall"):
+def call(made, q, k, v, q_positions, k_positions, rule, method="over_cache"):
   return getattr(made, method)(q, k, v, Mask(q_positions, k_positions, rule))[0]
 
 
