@@ -37,14 +37,6 @@ HEADS = (  # of attention
   "model.value_dim",
 )
 CELLS = ("model.cell", "model.direction", "model.reads")
-NEXT = {  # tasks whose target is the next input, and the option under which it is not; as attributes of their classes
-  "duplicate": "",  # these would be code of every stored number
-  "markov": "",
-  "motif": "absolute",
-  "prose": "",
-  "season": "absolute",
-  "text": "",
-}
 
 Flat = Mapping[str, Any]
 
@@ -122,11 +114,9 @@ def looks_ahead(flat: Flat) -> bool:
 
 
 def asks_for_next(flat: Flat) -> bool:
-  """Whether the task's answers are its next inputs; a user's task says so by the class attribute `asks_for_next`."""
-  kind = str(flat["task.kind"])
-  if kind in NEXT:
-    return not (NEXT[kind] and flat[f"task.{NEXT[kind]}"])
-  return slots.told("tasks", kind).get("attributes", {}).get("asks_for_next") is True
+  """Whether the task's answers are its next inputs, as its class says."""
+  options = {key.removeprefix("task."): value for key, value in flat.items() if key.startswith("task.")}
+  return slots.stated("tasks", str(flat["task.kind"]), "asks_for_next", options) is True
 
 
 def looks_by_dot(flat: Flat) -> bool:

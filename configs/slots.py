@@ -28,7 +28,7 @@ SLOTS = {  # section: family of its kind; model itself is none, its kind has no 
 SHARED = {"__init__", "mechanism", "scheme", "task", "cell"}  # files that a folder's kinds build upon
 PLAIN = (  # what an expression may hold that is worked out without running its file
   *(ast.Constant, ast.Dict, ast.Name, ast.Load, ast.Store, ast.Tuple, ast.List, ast.BinOp, ast.Add, ast.Sub, ast.Call),
-  *(ast.GeneratorExp, ast.ListComp, ast.comprehension, ast.JoinedStr, ast.FormattedValue),
+  *(ast.GeneratorExp, ast.ListComp, ast.comprehension, ast.JoinedStr, ast.FormattedValue, ast.UnaryOp, ast.Not),
 )
 MOST = 10_000  # a larger option is not counted through
 GIVEN = ("width", "heads", "kv_heads", "head_dim", "layer")  # what the builder passes: never an option

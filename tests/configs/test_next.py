@@ -31,13 +31,13 @@ def flat_of(kind, options):
 def test_what_is_said_of_a_task_is_what_its_batches_show(kind, options):
   task = build.make("tasks", {"kind": kind, **options}, package="train")
   expected = kind in FOLLOW and not options.get("absolute", False)
-  assert effect.asks_for_next(flat_of(kind, options)) == follows(task) == expected
+  assert effect.asks_for_next(flat_of(kind, options)) == task.asks_for_next == follows(task) == expected
 
 
 def test_text_asks_for_the_next_symbol(tmp_path):
   (tmp_path / "mine.txt").write_text("".join(f"line {number} of a text\n" for number in range(400)))
   task = build.make("tasks", {"kind": "text", "path": str(tmp_path / "mine.txt")}, package="train")
-  assert effect.asks_for_next({"task.kind": "text"})
+  assert effect.asks_for_next({"task.kind": "text"}) == task.asks_for_next
   assert follows(task)
 
 

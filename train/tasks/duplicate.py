@@ -22,6 +22,8 @@ class Duplicate(Task):
   Whoever finds the same place one string earlier is always right: a look back over length + 1 tokens.
   """
 
+  asks_for_next = True
+
   def __init__(self, *, length: int = 15, symbols: int = 16):
     self.length, self.symbols = whole("length", length, 1), whole("symbols", symbols, 2)
     self.vocabulary = Vocabulary((symbols + 1,), symbols + 1)

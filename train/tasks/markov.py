@@ -28,6 +28,8 @@ class Markov(Task):
   `exact_entropy` is memorization.
   """
 
+  asks_for_next = True
+
   def __init__(
     self, *, states: int = 16, length: int = 32, concentration: float = 0.2, sequences: int = 0, table: int = 0
   ):

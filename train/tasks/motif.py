@@ -39,6 +39,7 @@ class Motif(Task):
     self.notes, self.pitches = whole("notes", notes, 2), whole("pitches", pitches, 2)
     self.intervals = whole("intervals", intervals, 1, pitches - 1)
     self.length, self.absolute = whole("length", length, 2 * notes + 2), flag("absolute", absolute)
+    self.asks_for_next = not absolute
     self.table_T = np.array([np.random.default_rng((SALT, t)).integers(pitches) for t in range(length)], np.int32)
     self.vocabulary = Vocabulary((pitches + 1,), pitches)
     self.floor = float(_shares(self).max()) if absolute else 1 / pitches

@@ -28,6 +28,7 @@ class Prose(Task):
 
   needs = ("pydoc_data",)
   ceiling = 1.0
+  asks_for_next = True
 
   def __init__(self, *, length: int = 64):
     self.length = whole("length", length, 1, 4096)

@@ -36,6 +36,7 @@ class Season(Task):
   ):
     self.levels, self.period = whole("levels", levels, 3), whole("period", period, 2)
     self.length, self.absolute = whole("length", length, period), flag("absolute", absolute)
+    self.asks_for_next = not absolute
     self.noise = real("noise", noise, 0.0, 1.0)
     order = np.random.default_rng(SALT).permutation(levels * -(-period // levels))  # no level twice if they suffice
     self.table_P = order[:period].astype(np.int32) % levels

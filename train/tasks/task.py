@@ -36,8 +36,8 @@ class Task:
 
   `floor` is the accuracy of the best constant answer, `ceiling` the accuracy that no model can exceed on average,
   `exact_entropy` the least possible cross-entropy in nats per weighted target (None where nobody knows it).
-  Where every target is the next input the class says asks_for_next = True, a literal too: models that see both ways are
-  then refused, for they would read the answer.
+  Where every target is the next input `asks_for_next` is True, of the class or, by an option, self.asks_for_next = not
+  absolute: models that see both ways are then refused, for they would read the answer.
   `start` and `stop` are the symbols that begin and end a generated sequence (None where nothing is generated).
   """
 
@@ -50,6 +50,7 @@ class Task:
   files: tuple[str, ...] = ()  # other files that it reads
   start: int | None = None
   stop: int | None = None
+  asks_for_next: bool = False
 
   def data(self, split: str) -> Any:
     """Arrays that `sample` reads for a split; empty for tasks that are drawn afresh every time."""

@@ -36,6 +36,7 @@ class Text(Task):
   """
 
   ceiling = 1.0
+  asks_for_next = True
 
   def __init__(self, *, path: str, length: int = 64, unit: str = "character"):
     self.length, self.unit = whole("length", length, 1, 4096), unit
