@@ -30,8 +30,8 @@ class Lsh(Mechanism):
 
   A token sees itself only where it sees nothing else. A sequence no longer than a chunk is one bucket, and so dense.
   `over_cache` and `weights` look at all keys of the bucket; `__call__` misses those that the two chunks do not reach,
-  and without `strict` sees neighbors from other buckets. With buckets=0 the number of columns sets the buckets, so a cache
-  must then have as many slots as the rows had tokens.
+  and without `strict` sees neighbors from other buckets. With buckets=0 the number of columns sets the buckets, so that
+  a cache must have as many slots as the rows had tokens.
   """
 
   supports = Supports(
