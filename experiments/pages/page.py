@@ -69,6 +69,7 @@ def ledger_markdown(rows: Sequence[Mapping], claims: Sequence[Mapping], calibrat
     untested=_untested(rows, items),
     calibration=[numbers.plain(text) for text in told(calibration)] if calibration else [],
     replicated=_replicated(judged),
+    at_once=_at_once(judged),
     published=len(published),
     looked_up=sum(bool(entry["checked"]) for entry in published),
   )
@@ -205,10 +206,31 @@ def _counts(rows: Sequence[Mapping], items: Mapping) -> dict[str, int]:
   return verdicts.counts([best.get(key, {}) for key in dict.fromkeys((*items, *best))])
 
 
-def _replicated(rows: Sequence[Mapping]) -> str:
-  """`19 agrees, 1 open`: the answers of all replications of these rows; "" without any."""
-  answers = [replication.agreement(row, one) for row in rows for one in row.get("replications") or ()]
+def _replicated(rows: Sequence[Mapping]) -> list[str]:
+  """A line for each first seed from which rows were judged again: the answers then, and what they are now if others."""
+  found: dict[int, list[tuple[Mapping, Mapping]]] = {}
+  for row in rows:
+    for one in row.get("replications") or ():
+      found.setdefault(min(one["seeds"]["tuning"] or one["seeds"]["reporting"]), []).append((row, one))
+  return [_answers(first, found[first]) for first in sorted(found)]
+
+
+def _answers(first: int, pairs: Sequence[tuple[Mapping, Mapping]]) -> str:
+  then, now = [one["answer"] for _, one in pairs], [replication.agreement(row, one) for row, one in pairs]
+  undecided = sum(row["verdict"] == one["verdict"] == "inconclusive" for row, one in pairs)
+  text = f"{len(pairs)} rows from seed {first} on: {_each(then)}"
+  text += f", held against the rows as they are now {_each(now)}" if sorted(then) != sorted(now) else ""
+  return f"{text}; {undecided} of them inconclusive both times" if undecided else text
+
+
+def _each(answers: Sequence[str]) -> str:
+  """`19 agrees, 1 open`."""
   return ", ".join(f"{answers.count(answer)} {answer}" for answer in replication.ANSWERS if answer in answers)
+
+
+def _at_once(rows: Sequence[Mapping]) -> list[str]:
+  """Rows of trained models that were judged once at their whole level, as all were before there were looks."""
+  return [f"{row['id']} ({row['tier']})" for row in rows if row.get("trials") and not row.get("look")]
 
 
 def _summary(counts: Mapping[str, int]) -> str:

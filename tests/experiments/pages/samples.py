@@ -30,6 +30,7 @@ def row(identifier="HEAD-1", verdict="reproduced", **more):
     "code_sha256": "cd" * 32,
     "data_sha256": {},
     "trials": ["0123456789abcdef"],
+    "look": {"level": 0.0029, "n": 12, "number": 1, "of": 3},
     "stale": False,
     "versions": {"jax": "0.10.2"},
     "run": {"date": "2026-01-01", "seconds": 1, "device_name": "x", "pack_width": 1},

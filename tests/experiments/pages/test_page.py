@@ -67,6 +67,30 @@ def test_ledger_says_how_many_published_numbers_were_looked_up():
   assert "looked them up." in page.ledger_markdown(rows(), claims())
 
 
+def again(first, answer, verdict):
+  return {"seeds": {"tuning": [first], "reporting": [first + 3]}, "answer": answer, "verdict": verdict, "condition": None}
+
+
+def test_ledger_tells_what_was_judged_again_by_the_seeds_it_began_from():
+  agreed = samples.row("HEAD-1", replications=[again(500, "agrees", "reproduced"), again(700, "agrees", "reproduced")])
+  waited = samples.row("HEAD-2", replications=[again(500, "open", "inconclusive")])
+  never = samples.row("POS-1", "inconclusive", replications=[again(700, "agrees", "inconclusive")])
+  text = page.ledger_markdown([agreed, waited, never], claims())
+  assert "seeds, 2 rows from seed 500 on: 1 agrees, 1 open.\n" in text
+  assert "seeds, 2 rows from seed 700 on: 2 agrees; 1 of them inconclusive both times.\n" in text
+  run_again = {**waited, "verdict": "inconclusive"}  # at a later look; the answer that was recorded stays
+  text = page.ledger_markdown([agreed, run_again], claims())
+  assert "1 agrees, 1 open, held against the rows as they are now 2 agrees; 1 of them inconclusive" in text
+  assert "udged again" not in page.ledger_markdown(rows(), claims())
+
+
+def test_ledger_names_the_rows_that_had_no_looks():
+  once, looked = samples.row("HEAD-1", look=None), samples.row("POS-1")
+  text = page.ledger_markdown([once, looked, samples.row("HEAD-2", trials=[], look=None)], claims())
+  assert "up to three times: HEAD-1 (small).\n" in text
+  assert "up to three times" not in page.ledger_markdown([looked], claims())
+
+
 def test_excerpt_counts_each_claim_once():
   text = page.readme_excerpt(rows(), claims())
   assert text.startswith("**2 of 4 claims have a verdict**: 1 reproduced, 1 refuted, 2 untested.")
