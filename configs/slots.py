@@ -5,14 +5,16 @@ The files are parsed, never imported, so that a wrong option is told before jax 
 
 import ast
 import copy
+import difflib
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from configs import Refused, constructor, source
 from configs.source import ROOT, Found
 from configs.values import known, type_of
-from model.schema import OPTIONS, suggestion
+from model import schema
+from model.schema import OPTIONS
 
 FOLDERS = {
   "attention": "model/attention",
@@ -334,6 +336,14 @@ def _locate(family: str, kind: str) -> tuple[Path, str]:
     found, owner = kinds(family), family.removesuffix("s")
     raise Refused(f"kind={kind!r} is no {owner}: {suggestion(kind, found)}allowed: {', '.join(found)} or file.py:Class")
   return path, kind
+
+
+def suggestion(word: str, allowed: Iterable[object]) -> str:
+  """That of the schema; of keys that end alike the nearest: model.atention.kind means model.attention.kind."""
+  words = [str(one) for one in allowed]
+  if "." in word:
+    words.sort(key=lambda one: difflib.SequenceMatcher(None, one, word).ratio(), reverse=True)
+  return schema.suggestion(word, words)
 
 
 def existing(file: str | Path) -> Path | None:

@@ -194,7 +194,9 @@ def read(root: Path) -> Report:
 
 
 def redraw(root: Path) -> Path:
-  """Draws the page of a workdir's report again from its data."""
+  """Draws the page of a workdir's report again from its data. Raises FileNotFoundError where there are none."""
+  if not root.is_dir():  # a file given as a workdir holds no report, damaged or whole
+    raise FileNotFoundError(root)
   mark = atomic.read_sealed(root / "report.json").get("fingerprint", "")
   return write(root, read(root), mark)
 

@@ -121,6 +121,10 @@ def own() -> Mapping[str, Claim]:
   return _own
 
 
+class NoClaims(Refused):
+  """A file that states no claims, though it may hold other things."""
+
+
 def of_other_files(path: Path) -> list[Claim]:
   """The claims of users' files other than this one."""
   return [claim for claim in _own.values() if _files.get(claim.id) != path]

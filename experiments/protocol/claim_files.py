@@ -58,7 +58,7 @@ def load(name: str) -> list[Claim]:
   module = _executed(path, name)
   claims = getattr(module, "CLAIMS", None)
   if not isinstance(claims, tuple | list) or not claims or not all(isinstance(claim, Claim) for claim in claims):
-    raise Refused(f"{name} has no CLAIMS, a tuple of Claim; `assay new claim NAME` writes an example")
+    raise catalog.NoClaims(f"{name} has no CLAIMS, a tuple of Claim; `assay new claim NAME` writes an example")
   claims = [_at_home(claim, path.parent) for claim in claims]
   ids = [claim.id for claim in claims]
   for claim in claims:

@@ -329,6 +329,8 @@ def report(root: Path) -> dict[str, Any]:
 
 def plan(root: Path) -> dict[str, Any] | None:
   """What a workdir belongs to; None where no command has claimed it. Raises Damaged."""
+  if not root.is_dir():  # a file given as a workdir is none, and nothing of it is damaged
+    return None
   try:
     return atomic.read_sealed(root / "plan.json")
   except FileNotFoundError:
@@ -356,6 +358,10 @@ def _claim(root: Path, identity: Mapping[str, Any], config: Mapping[str, Any] | 
   if found is None and there:  # its plan was lost
     found = remembered(root) or _only_trial(root, wanted)
   differing = [name for name in wanted if found is not None and found.get(name) != wanted[name]]
+  if found is not None and differing == ["trial"] and config is not None and _only_data(root, found, config):
+    print(f"warning: data of {root} changed since: trained again, what was trained before is kept", file=sys.stderr)
+    atomic.write_sealed(root / "plan.json", wanted)
+    differing = []
   if differing:
     raise Refused(f"workdir {root} {_difference(root, found, wanted, differing, config)}; choose another --workdir=")
   if "plan.json" not in there:
@@ -413,6 +419,16 @@ def _difference(root: Path, found, wanted, differing: list[str], config: Mapping
     return f"{whose} with {changed}" if changed else f"{whose} of another config or other data"
   received = f"`assay {wanted['command']}`" if "command" in differing else f"card {wanted.get('card')}"
   return f"{whose}; received {received}"
+
+
+def _only_data(root: Path, found: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+  """Whether the trial of a plan has this very config, finished, so that only the data it reads can be others."""
+  with contextlib.suppress(Damaged, OSError):
+    key = str(found.get("trial"))
+    return Store(root).result(key) is not None and _flat(Store(root).config(key)) == _flat(
+      json.loads(atomic.canonical(config))
+    )
+  return False
 
 
 def _changed(root: Path, key: str, config: Mapping[str, Any]) -> str:

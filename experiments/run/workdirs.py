@@ -95,11 +95,17 @@ def _changed(config: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
   if result["status"] not in stores.FINISHED:
     return []  # whatever it was, the next command tries it again
   try:
-    return stamp.changed(config, result)
+    return list(dict.fromkeys([*stamp.changed(config, result), *_other_data(config, result)]))
   except OSError as error:
     return [f"{Path(error.filename or 'a file').name} (gone)"]
   except (KeyError, Refused) as error:  # a config of another version; a file that is no Python any more
     return [f"code ({error})"]
+
+
+def _other_data(config: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
+  """The names of the task's data files that are not what a stored trial read."""
+  then, now, settings = result.get("data_sha256", {}), hashes(config), flat(config)
+  return [Path(str(settings.get(name, name))).name for name in then if then[name] != now.get(name)]
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -155,6 +161,9 @@ def config_of(root: Path, key: str, remedy: str) -> dict[str, Any]:
   """The config of a trial, proved to be the one its key was taken from. Raises Refused with the remedy."""
   try:
     config = Store(root).config(key)
+    result = Store(root).result(key) or {}
+    if (changed := _other_data(config, result)) and trial_key(config, result["data_sha256"]) == key:
+      raise Refused(f"{', '.join(changed)} changed since trial {key} of {root} was made; {remedy}, or put it back")
     if trial_key(config, hashes(config)) != key:
       raise Damaged("config.json is not that of the trial")
   except FileNotFoundError as error:

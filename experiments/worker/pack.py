@@ -69,6 +69,7 @@ def run(
   split = pack.configs[0]["eval"]["split"]
   if any(config["eval"]["judge"] for config in pack.configs):
     rehearse(cohort.whole, split)
+    examine.judge(cohort.task, pack.configs[0], split)
   if split not in cohort.eval_data:
     with readings.noted():
       cohort.eval_data[split] = _on_device(cohort.task.data(split))

@@ -90,6 +90,8 @@ def test_options_of_the_left_kind_are_unknown():
     ("task.kind=recal", "recall"),
     ("model.kind=gtp", "gpt"),
     ("optim.schedule.kind=warmup-cosine", "warmup_cosine"),
+    ("model.atention.kind=dot", "model.attention.kind"),
+    ("optim.scedule.kind=constant", "optim.schedule.kind"),
   ],
 )
 def test_a_typo_gets_a_suggestion(typo, meant):

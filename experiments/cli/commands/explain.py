@@ -25,8 +25,10 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   try:
     claims = catalog.select([space.id])
   except Refused as refusal:
-    if space.id.endswith(".py"):
+    if isinstance(refusal, catalog.NoClaims):
       raise Refused(f"{refusal}; a class in it is explained by {space.id}:Class") from None
+    if space.id.endswith(".py"):
+      raise
     raise Refused(f"{refusal}; neither is it a mechanism, position, task, model, cell, probe or measure") from None
   rows = ledger.read(ledger.committed())
   found = [{"claim": items.claim(one), "rows": [row for row in rows if row["id"] == one.id]} for one in claims]

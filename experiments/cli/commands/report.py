@@ -13,7 +13,7 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   root = Path(space.workdir)
   try:
     path = from_runs.redraw(root)
-  except (FileNotFoundError, NotADirectoryError) as error:
+  except FileNotFoundError as error:
     raise Refused(f"{root} holds no report.json; give the workdir of a finished reproduce, sweep or compare") from error
   except atomic.Damaged as damage:
     raise Refused(

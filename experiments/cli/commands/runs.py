@@ -1,6 +1,7 @@
 """`assay runs [WORKDIR ...]`: the stored trials, with the config keys in which they differ, and what they came to."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from experiments import api
@@ -49,11 +50,16 @@ def _print(items: list[dict[str, Any]]) -> None:
   for column in ("workdir", "trial", *names.values(), "status", "steps", *measures):
     table.add_column(column, overflow="fold", no_wrap=column == "trial")
   for item in items:
-    cells = [item["workdir"], item["trial"], *(item["config"].get(key) for key in keys)]
+    cells = [item["workdir"], item["trial"], *(_bare(item["config"].get(key)) for key in keys)]
     status = f"{item['status']}, stale" if item["stale"] else item["status"]
     cells += [status, item["steps"], *(item["measures"].get(name) for name in measures)]
     table.add_row(*(Text(frames.shown(cell)) for cell in cells))
   from_runs.show(table)
+
+
+def _bare(value: Any) -> Any:
+  """A file of one's own without its folders, which a column has no room for: temper.py:Temper."""
+  return Path(value).name if isinstance(value, str) and value.startswith("/") else value
 
 
 def _short(key: str, keys: list[str]) -> str:

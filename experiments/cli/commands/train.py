@@ -4,6 +4,7 @@ import sys
 from typing import Any
 
 from experiments import api
+from experiments.protocol import scales
 
 SHOWN = ("loss", "accuracy", "wer", "per", "auc", "t90", "train_loss")
 
@@ -13,8 +14,11 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   options = {name: getattr(space, name) for name in ("workdir", "profile", "keep_stale", "writer")}
   trained = api.train(space.config, overrides, **options)
   result = trained.found
-  measures = {name: result["measures"][name] for name in SHOWN if name in result["measures"]}
+  found = result["measures"]
+  shown = [*SHOWN, *(name for name in found if name not in SHOWN and scales.decoded(name))]  # what a judge measured
+  measures = {name: found[name] for name in shown if name in found}
   figures = "  ".join(f"{name} {value:.4g}" for name, value in measures.items())
   why = f" ({result['cause']})" if result["cause"] else ""
-  print(f"{result['status']}{why} after {result['steps']} steps: {figures}\n{trained.workdir}", file=sys.stderr)
+  ended = f"{result['status']}{why} after {result['steps']} steps"
+  print(": ".join(filter(None, (ended, figures))) + f"\n{trained.workdir}", file=sys.stderr)
   return trained.document, 0 if trained.complete else 3

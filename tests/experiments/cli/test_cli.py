@@ -163,6 +163,32 @@ def test_explain_takes_a_class_of_ones_own(what, name, said, tmp_path, monkeypat
   assert "neither a mechanism" in capsys.readouterr().err
 
 
+def test_a_claims_file_with_a_fault_is_explained_by_the_fault_alone(tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  assert cli.main(["new", "claim", "mine", "--here"]) == 0
+  text = Path("mine.py").read_text()
+  Path("mine.py").write_text(text.replace('metric="', 'metric="x'))
+  capsys.readouterr()
+  assert cli.main(["explain", "./mine.py"]) == 2
+  said = capsys.readouterr().err
+  assert "is no measure of arm" in said
+  assert ":Class" not in said
+
+
+@pytest.mark.parametrize(
+  ("command", "said"),
+  [("eval", "is no workdir of `assay train`"), ("report", "holds no report.json"), ("check", "is no workdir")],
+)
+def test_a_file_given_as_a_workdir_is_no_damaged_one(command, said, tmp_path, capsys):
+  (tmp_path / "file").write_text("mine")
+  assert cli.main([command, str(tmp_path / "file")]) == 2
+  told = capsys.readouterr().err
+  assert said in told
+  assert "damaged" not in told
+  assert told.count("\n") == 1
+  assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_explain_takes_a_claim_file(tmp_path, monkeypatch, capsys):
   for known in ("_own", "_files"):
     monkeypatch.setattr(catalog, known, {})

@@ -81,6 +81,7 @@ def test_a_run_that_lacks_the_key_fulfils_no_comparison_with_it():
   [
     ("modl.heads=4", "did you mean model.heads"),
     ("heads=4", "did you mean model.heads"),
+    ("model.atention.kind=dot", "did you mean model.attention.kind"),
     ("heads", "the end at character 6, wanted one of ="),
     ("model.heads=", "the end at character 13"),
     ("model.heads>many", "needs a number"),
