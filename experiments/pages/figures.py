@@ -63,6 +63,8 @@ def _interval(values: Sequence[float], within: tuple[float, float]):
 def _metric(study: StudyPlot, prefix: str) -> Panel | None:
   if not any(finite(arm.values) for arm in study.arms):
     return None
+  if len(study.arms) == 1 and len(study.arms[0].values) == 1 and study.arms[0].curves:
+    return None  # a single number is the end of its curve, and stands in the table
   if any(arm.x is None for arm in study.arms):
     return _by_name(study, prefix)
   return _by_x(study, prefix)
@@ -140,7 +142,7 @@ def _curves(study: StudyPlot, title: str, arms: list[ArmData], styles: list[Styl
     f"{arm.name}: {numbers.number(mean[-1][1])}" for arm, mean in zip(arms, means, strict=True) if mean
   )
   drawn = marks.picture(paint, prefix, label, y_label=f"{study.curve_label}, validation" if study.curve_label else "")
-  note = "Bands: 95 %, Student's t."
+  note = "Bands: 95 %, Student's t." if any(len(arm.curves) > 1 for arm in arms) else ""
   return Panel(_titled("Learning curves", title), drawn, _keys(study, arms, styles), note, paint)
 
 

@@ -50,6 +50,14 @@ def assayed(rows: Sequence[Mapping]) -> list[str]:
   return [CLAIMS, f"{VERDICTS}{student} {LOST}"]
 
 
+def trained(seed: int, split: str) -> list[str]:
+  """Of `assay train`: one model, nothing to compare."""
+  return [
+    f"One model, trained with seed {seed} at the learning rate of its config and measured on the {split} split while it"
+    " trained. One seed tells no spread: there are no intervals."
+  ]
+
+
 def swept(seeds: Sequence[int], splits: Iterable[str], used: Used) -> list[str]:
   """Of `assay sweep`: nothing is tuned."""
   rates = (

@@ -22,14 +22,22 @@ def trained(card: str, config: Mapping[str, Any], curve: Sequence[Mapping[str, f
   drawn = StudyPlot(
     name=card,
     title=_called(card),
-    y_label="accuracy",
+    y_label="accuracy at the end",
     curve_label="accuracy",
-    arms=[ArmData(name=_called(card), curves=[points])],
+    arms=[
+      ArmData(
+        name=_called(card),
+        values=[value for _, value in points[-1:]],
+        curves=[points],
+        chosen_lr=config["optim"]["lr"],
+      )
+    ],
     curves_within=(0.0, 1.0),
     floor=bounds["floor"],
     ceiling=bounds["ceiling"],
   )
-  return Report(title=f"Training of {_called(card)}", studies=[drawn], meta=meta)
+  how = methods.trained(config["seed"], config["eval"]["split"])
+  return Report(title=f"Training of {_called(card)}", studies=[drawn], meta=meta, methods=how)
 
 
 def _called(card: str) -> str:

@@ -112,6 +112,11 @@ def test_a_trained_result_has_its_curve(alone):
   page = result._repr_html_()
   assert page.startswith("<iframe srcdoc=")
   assert "http" not in page.replace("http-equiv", "")
+  (study,) = result.report.studies
+  assert list(study.arms[0].values) == [result.measures["accuracy"]]
+  assert study.arms[0].chosen_lr == 0.01
+  assert "One model, trained with seed" in page
+  assert "Bands" not in page  # of a single curve there are none
 
 
 def test_predictions_have_the_accuracy_that_the_run_reports(model, alone):
@@ -239,7 +244,9 @@ def test_a_sweep_keeps_its_models_and_its_document_is_the_commands(swept, place,
   assert list(frame["point"]) == ["lr=0.001", "lr=0.01"]
   assert list(frame["accuracy"]) == [point["accuracy"]["mean"] for point in swept.found["points"]]
   assert len(swept.plot().axes) == 2
-  assert "Sweep of recall" in swept._repr_html_()
+  page = swept._repr_html_()
+  assert "Sweep of recall" in page
+  assert all(f"href=&quot;#{name}&quot;" in page for name in ("costs", "studies", "outcomes", "methods"))
   listed = api.runs(swept.workdir, where="optim.lr>0.005").rows
   model = api.load(swept.workdir, listed[0]["trial"])
   assert model.config["optim"]["lr"] == 0.01

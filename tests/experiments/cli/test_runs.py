@@ -6,12 +6,15 @@ import json
 
 import pytest
 
+from configs import override
 from experiments import api
 from experiments.cli import cli
 from experiments.record import corpora, stamp
 from experiments.record.corpora import hashes
+from experiments.run import workdirs as workdirs_of_runs
 from experiments.run.cohorts import trial_key
 from experiments.run.store import Store, opened
+from model.errors import Refused
 from tests.train.tiny import tiny
 
 RESULT = {"schema": 1, "status": "done", "cause": None, "steps": 8, "seconds": 0.5}
@@ -171,3 +174,48 @@ def test_nothing_stored_is_an_empty_list(tmp_path, monkeypatch, capsys):
   assert json.loads(out) == {"schema": 1, "items": []}
   assert "no stored trial in ./assay-results" in err
   assert not list(tmp_path.iterdir())
+
+
+def test_a_training_on_a_text_that_changed_is_marked_and_its_workdir_takes_the_next(tmp_path, monkeypatch, capsys):
+  """Nothing of the first is lost; another config is refused as ever."""
+  monkeypatch.chdir(tmp_path)
+  root, file = tmp_path / "work", tmp_path / "mine.txt"
+  file.write_text("the cat sat on the mat. " * 40)
+  pairs = {"model.kind": "gpt", "task.kind": "text", "task.path": "./mine.txt", "task.length": 8}
+  config = override.resolve(override.load("recall", pairs))
+  other = override.resolve(override.load("recall", pairs | {"model.depth": 2}))
+
+  def begun(config):
+    key = trial_key(config, hashes(config))
+    with opened(root, {"command": "train", "trial": key}, config) as store:
+      store.begin(key, config, [{"step": 8, "loss": 1.0}])
+      made = RESULT | stamp.code(config) | {"data_sha256": hashes(config), "measures": {"accuracy": 0.5}}
+      store.finish(key, config, [{"step": 8, "loss": 1.0}], made)
+    return key
+
+  first = begun(config)
+  assert workdirs_of_runs.trained(root)[0] == first
+  file.write_text("the dog lay on the rug. " * 40)
+  assert [row["changed"] for row in api.runs("work").rows] == ["mine.txt"]
+  with pytest.raises(Refused, match=r"mine.txt changed since trial .* was made; run `assay train`"):
+    workdirs_of_runs.trained(root)
+  with pytest.raises(Refused, match=r"model.depth=1; received model.depth=2"):
+    begun(other)
+  capsys.readouterr()
+  second = begun(config)
+  assert "trained again, what was trained before is kept" in capsys.readouterr().err
+  assert workdirs_of_runs.trained(root)[0] == second != first
+  assert {row["trial"]: row["stale"] for row in api.runs("work").rows} == {first: True, second: False}
+  out, _ = answered(capsys, "work")
+  assert "done, stale" in out
+
+
+def test_a_class_of_ones_own_stands_in_the_table_without_its_folders(tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "mine.py").write_text("from model.attention.dot import Dot\nclass Mine(Dot):\n  pass\n")
+  configs = (tiny(), tiny(model__attention__kind="./mine.py:Mine"))
+  stored(tmp_path / "work", **{f"t{i}": (config, {"measures": {"accuracy": 0.5}}) for i, config in enumerate(configs)})
+  out, _ = answered(capsys, "work")
+  assert "mine.py:Mine" in out
+  assert str(tmp_path) not in out
+  assert f"{tmp_path}/mine.py:Mine" in answered(capsys, "work", "--csv").out
