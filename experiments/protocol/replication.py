@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.ledger import ledger
+from experiments.protocol import catalog
 from experiments.protocol.claim import TIERS, Claim, Study, Trial
 from model.errors import Refused
 
@@ -29,6 +30,11 @@ def chosen(claims: Sequence[Claim], held: Mapping[str, Row], space) -> list[Clai
   usable = [claim for claim in claims if claim.id in held and claim.tier_for(space.tier) == held[claim.id]["tier"]]
   if not usable:
     names = ", ".join(claim.id for claim in claims[:5])
+    if claims and all(claim.id in catalog.own() for claim in claims):
+      raise Refused(
+        f"{names} stands in a file of yours, and replicate asks the committed ledger; give its study other seeds "
+        "(tuning=, reporting=) and run `assay reproduce` in another --workdir="
+      )
     raise Refused(
       f"no trained row of {names} stands in the ledger at tier {space.tier}; exact rows have no seeds, others want "
       "`assay reproduce` first"

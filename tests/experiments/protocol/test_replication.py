@@ -8,7 +8,7 @@ import pytest
 
 from experiments.cli.commands import replicate
 from experiments.ledger import ledger
-from experiments.protocol import assess, looks, repeats, replication, verdict
+from experiments.protocol import assess, catalog, looks, repeats, replication, verdict
 from experiments.protocol.claim import All, Equivalent, Moderated, Trial, greater
 from model.errors import Refused
 from tests.experiments.protocol.test_looks import ARMS, CLEAR, claim
@@ -129,6 +129,13 @@ def test_a_lot_is_drawn_by_its_seed():
     replication.chosen(claims, held, space(draw=10))
   with pytest.raises(Refused, match="no trained row"):
     replication.chosen([replace(CLEAR, id="MINE-X", experiment=Trial(CLEAR.experiment.study, None))], held, space())
+
+
+def test_a_claim_of_ones_own_is_told_the_way_to_other_seeds(monkeypatch):
+  mine = replace(CLEAR, id="MINE-1")
+  monkeypatch.setattr(catalog, "_own", {mine.id: mine})
+  with pytest.raises(Refused, match=r"MINE-1 stands in a file of yours.* other seeds .*`assay reproduce` in another"):
+    replication.chosen([mine], {}, argparse.Namespace(tier="quick", draw=None, draw_seed=0))
 
 
 def test_a_cell_of_a_test_is_not_taken_for_markup(capsys):
