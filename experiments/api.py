@@ -585,6 +585,7 @@ def load(workdir: Folder, trial: str = "", *, keep_stale: bool = False) -> "Mode
   from experiments.run import workdirs
 
   root, key, config = workdirs.trial(Path(workdir), trial)
+  from experiments.pages.loaded import Model
   from experiments.worker import trained
 
   warn = lambda text: print(f"warning: {text}", file=sys.stderr)  # noqa: E731
