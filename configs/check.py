@@ -275,7 +275,7 @@ def _tie(flat: Mapping) -> str:
 
 @functools.cache
 def probes() -> Mapping[str, frozenset[str]]:
-  """The probes on disk, and what each of them calls ("look.places")."""
+  """The probes on disk, and what each of them calls ("recording.places")."""
   found = {}
   for path in sorted((source.ROOT / "experiments" / "probes").glob("*.py")):
     tree = source.tree_of(path)
@@ -292,13 +292,13 @@ def _probe_complaints(flat: Mapping) -> Iterator[str]:
       yield f"probes={name} is no probe: {slots.suggestion(name, probes())}allowed: {', '.join(probes())}"
       continue
     calls, kind, task = probes()[name], flat["model.kind"], flat["task.kind"]
-    if effect.has_cells(flat) and calls & {"look.places", "look.count"}:
+    if effect.has_cells(flat) and calls & {"recording.places", "recording.count"}:
       yield f"probes={name} looks at a stack of attention layers, which model.kind={kind} has not; set no such probe"
-    if "look.record" in calls and not effect.attends(flat):
+    if "recording.record" in calls and not effect.attends(flat):
       yield f"probes={name} looks at attention, which model.reads=none has not; set model.reads, or no such probe"
-    if "look.count" in calls and "o" not in flat["model.projections"]:
+    if "recording.count" in calls and "o" not in flat["model.projections"]:
       yield f"probes={name} silences heads by their output projection: set model.projections to hold o"
-    if "look.need_recall" in calls and ":" not in task and task != "recall":
+    if "recording.need_recall" in calls and ":" not in task and task != "recall":
       yield f"probes={name} reads task.kind=recall only, not {task}; allowed: no such probe"
     if name == "longer":
       yield from _longer_complaints(flat)

@@ -73,7 +73,7 @@ class _Itself(dict):
 
 
 class Scheme:
-  """What `admit` of a mechanism may ask of a position scheme: which of the hooks it acts on."""
+  """What `check` of a mechanism may ask of a position scheme: which of the hooks it acts on."""
 
   def __init__(self, hooks: frozenset[str]):
     self.hooks = hooks
@@ -85,7 +85,7 @@ def refusal(found: Found, given: Mapping[str, object], scheme: Scheme | None = N
   try:
     _construct(found, dict(given), itself, CALLS)
     if scheme is not None:
-      _admit(found, itself, scheme)
+      _checked(found, itself, scheme)
   except _Refusal as refused:
     return " ".join(str(refused).split())
   except (_Unknown, _Return, RecursionError):
@@ -103,11 +103,11 @@ def _construct(found: Found, given: dict, itself: _Itself, depth: int) -> None:
       return
 
 
-def _admit(found: Found, itself: _Itself, scheme: Scheme) -> None:
-  """Runs what a class of its own says in `admit`; the rules that all mechanisms share are in check.py."""
-  admit = _method(found, "admit")
-  if admit is not None:
-    _Run(found, {"self": itself, "position": scheme, "rule": None, "block": None}, CALLS).body(admit.body)
+def _checked(found: Found, itself: _Itself, scheme: Scheme) -> None:
+  """Runs what a class of its own says in `check`; the rules that all mechanisms share are in check.py."""
+  check = _method(found, "check")
+  if check is not None:
+    _Run(found, {"self": itself, "scheme": scheme, "rule": None, "block": None}, CALLS).body(check.body)
 
 
 def _method(found: Found, name: str) -> ast.FunctionDef | None:

@@ -49,13 +49,16 @@ INTERFACES = {  # the class that a family is built on
   "tasks": ("train/tasks/task.py", "Task"),
 }
 DUTIES = {  # what a class must define that is not built on it
-  "attention": ("__call__", "admit", "recall", "weights", "supports", "views", "symbols"),
+  "attention": ("__call__", "check", "over_cache", "weights", "supports", "views", "symbols"),
   "position": ("embed", "rotate", "inside", "after", "values", "acts"),
   "cell": ("rest", "start", "enter", "moves", "run"),
   "tasks": ("vocabulary", "data", "sample", "judge"),
   "feedforward": ("__call__",),
   "models": ("__call__",),
 }
+FORMER = {
+  "attention": {"admit": "check", "narrow": "own_mask", "recall": "over_cache"}
+}  # methods by their names before
 CALLED = {"attention": "an attention mechanism", "position": "a position scheme", "cell": "a recurrent cell",
           "tasks": "a task", "feedforward": "a feed-forward layer", "models": "a model"}  # fmt: skip
 HOOKS = {"rotate": "turn", "inside": "add to q.k", "after": "add to the score", "values": "add to the output"}
@@ -218,8 +221,11 @@ def _admit(family: str, kind: str, found: Found) -> None:
     raise Refused(
       f"kind={kind!r}: {found.node.name} is {CALLED[built_on.pop()]}, not {CALLED[family]}; {_build_on(family)}"
     )
+  has = {name for one in above for name in source.methods(one.node)}
+  for before, now in FORMER.get(family, {}).items():
+    if before in has:  # nobody would call it
+      raise Refused(f"kind={kind!r}: {found.node.name} defines {before}, a method that is called {now} now; rename it")
   if whole and not built_on:
-    has = {name for one in above for name in source.methods(one.node)}
     missing = [name for name in DUTIES[family] if name not in has]
     if missing:
       raise Refused(

@@ -82,7 +82,7 @@ class Block(nnx.Module):
     self.feedforward_norm = LayerNorm(width, eps=eps) if normed and self.feedforward is not None else None
 
   def __call__(self, x_BTM, mask: Mask, *, caches=(None, None), key=None, **context):
-    """The layer alone, in its wiring's order; returns (y_BTM, caches). place: further fields of Place."""
+    """The layer alone, in its wiring's order; returns (y_BTM, caches). context: further fields of Context."""
     y_BTM, caches = order.run(self.wiring.plan(1), [self], x_BTM, [Context(mask, **context)], [caches], key)
     return y_BTM, caches[0]
 

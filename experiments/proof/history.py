@@ -53,6 +53,10 @@ class History:
       self._blobs[commit] = {path: head.split()[2] for head, _, path in entries}
     return self._blobs[commit]
 
+  def said_otherwise(self, commit: str) -> bool:
+    """Whether the commit is from before the words of moved.WORDS were changed, all at once with one file's name."""
+    return moved.path_before("model/mask.py") in self.blobs(commit)
+
   def reading(self, commit: str, path: str) -> sources.Source | None:
     """The file of that commit, wherever it lay then, as today's `sources` reads it.
 

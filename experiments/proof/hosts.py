@@ -22,15 +22,15 @@ ALWAYS = {
 Units = dict[str, str]
 
 
-def units(content: bytes | None, path: str) -> Units:
+def units(content: bytes | None, path: str, words: bool = False) -> Units:
   """Name -> syntax tree as text, for every function and method of a file, for the rest of each class and of the file.
 
-  {} for no file. Comments, docstrings, formatting and the order of imports do not count.
+  {} for no file. Comments, docstrings, formatting and the order of imports do not count. words: by today's words.
   """
   found: Units = {}
   rest: list[ast.stmt] = []
   tree = _Names().visit(ast.parse(content or b"", filename=path))
-  tree = _Words(tree).visit(tree)
+  tree = _Words(tree).visit(tree) if words else tree
   imports = sorted((node for node in tree.body if isinstance(node, ast.Import)), key=ast.unparse)
   for node in (*imports, *(node for node in tree.body if not isinstance(node, ast.Import))):
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -63,7 +63,8 @@ class _Names(ast.NodeTransformer):
 class _Words(ast.NodeTransformer):
   """Identifiers by today's words (moved.WORDS): something that is called otherwise now is the same.
 
-  A file that knows both words of a pair keeps them, so that two things never become one.
+  For a tree from before the words were changed, held against one from after it, and for no other pair. A file that
+  knows both words of a pair keeps them, so that two things in it never become one.
   """
 
   def __init__(self, tree: ast.AST):
@@ -89,7 +90,23 @@ _FIELDS: dict[type, tuple[str, ...]] = {
 }
 
 
+_BINDING: dict[type, str] = {  # what else gives a name to something
+  ast.AsyncFunctionDef: "name",
+  ast.ExceptHandler: "name",
+  ast.MatchAs: "name",
+  ast.MatchStar: "name",
+  ast.MatchMapping: "rest",
+}
+
+
 def _said(node: ast.AST) -> list[str]:
+  """The words that a node knows."""
+  if isinstance(node, ast.Global | ast.Nonlocal):
+    return node.names
+  if isinstance(node, ast.Import):
+    return [part for name in node.names for part in (name.asname or name.name).split(".")[:1]]
+  if type(node) in _BINDING:
+    return [getattr(node, _BINDING[type(node)])]
   return [] if _of_a_library(node) else [getattr(node, field) for field in _FIELDS.get(type(node), ())]
 
 
@@ -98,9 +115,12 @@ def _of_a_library(node: ast.AST) -> bool:
   return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("np", "jnp", "jax")
 
 
-def changed(old: bytes | None, new: bytes | None, path: str) -> list[str]:
-  """Names of what differs between two states of a file; a unit that only one of them has differs too."""
-  one, other = units(old, path), units(new, path)
+def changed(old: bytes | None, new: bytes | None, path: str, words: bool = False) -> list[str]:
+  """Names of what differs between two states of a file; a unit that only one of them has differs too.
+
+  words: the older is from before the words of today.
+  """
+  one, other = units(old, path, words), units(new, path, words)
   return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 

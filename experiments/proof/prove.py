@@ -151,8 +151,9 @@ def _same_files(row: Row, claim: Claim, lab: Lab, made: Made, replay: bool) -> d
   commit = made.at(row)
   assert isinstance(claim.experiment, Bench)
   files = today.files(claim, row["tier"])
+  words = lab.history.said_otherwise(commit)
   apart = [
-    path for path in files if hosts.changed(lab.history.text(commit, path), (lab.base / path).read_bytes(), path)
+    path for path in files if hosts.changed(lab.history.text(commit, path), (lab.base / path).read_bytes(), path, words)
   ]
   for path in apart:
     if not path.startswith("model/"):

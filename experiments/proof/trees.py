@@ -111,10 +111,11 @@ class Lab:
 
   def _host(self, commit: str, config: Mapping, files: Sequence[str]) -> str:
     """The first piece of host code that has changed, in words."""
+    words = self.history.said_otherwise(commit)
     for path in sorted({*files, *hosts.ALWAYS}):
       held, now = self.history.text(commit, path), self.base / path
       content = now.read_bytes() if now.is_file() else None
-      names = hosts.unseen(path, hosts.changed(held, content, path), config) if held != content else []
+      names = hosts.unseen(path, hosts.changed(held, content, path, words), config) if held != content else []
       if names:
         return f"{names[0]} of {path} has changed, which runs on the host"
     return ""

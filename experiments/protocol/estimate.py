@@ -248,6 +248,7 @@ class Held:
   def __init__(self, root: Path, keep_stale: bool = False):
     self.store, self.keep_stale = Store(root), keep_stale
     self.nothing = not (root / "trials").is_dir()
+    stamp.forget()  # a plan made before in this process saw the code of then
 
   def __contains__(self, config: Config) -> bool:
     result = self.store.result(trial_key(config, corpora.hashes(config)))

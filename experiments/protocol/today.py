@@ -16,7 +16,7 @@ from experiments.run.cohorts import hash_of, trial_key
 
 TIMED = ("attention", "cell")  # families whose kinds a bench sets side by side
 WITHIN_TIMED = ("model.attention", "model.cell", "model.kernels")
-AROUND = ("build", "initial", "see", "errors", "language", "vocabulary")  # modules of model/ that no bench is about
+AROUND = ("build", "initial", "mask", "errors", "language", "vocabulary")  # modules of model/ that no bench is about
 BLOCKWISE = ("dot", "additive", "cosine")  # kinds that benches measure by blocks of keys too
 WITHIN_RECURRENT = ("model.recurrent",)
 

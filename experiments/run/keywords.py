@@ -14,8 +14,8 @@ from configs import values
 
 COMMAND = re.compile(r"(`[^`]*`)")
 OVERRIDE = re.compile(r"--config\.(?=\w)")
-GIVEN = re.compile(r"--([a-z_]+)=('[^']*'|\"[^\"]*\"|[^\s;)`]*)")
-NAMED = re.compile(r"--([a-z_]+)")
+GIVEN = re.compile(r"(?<![\w./-])--([a-z_]+)=('[^']*'|\"[^\"]*\"|[^\s;)`]*)")
+NAMED = re.compile(r"(?<![\w./-])--([a-z_]+)")
 SWITCHES = ("keep", "keep_stale", "dry_run")
 RENAMED = {"config": "card", "axis": "axes"}
 

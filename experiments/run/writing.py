@@ -34,8 +34,10 @@ def kinds() -> list[str]:
 def chosen(given: Given | Iterable[Given]) -> dict[str, Writer]:
   """The writers by the names of their folders. Raises Refused for what is none, or lacks its package."""
   found: dict[str, Writer] = {}
-  for one in [given] if isinstance(given, Given) else given:
-    name, writer = (type(one).__name__, one) if isinstance(one, Writer) else _named(str(one))
+  for one in [given] if isinstance(given, Given) or not isinstance(given, Iterable) else given:
+    if not isinstance(one, Given):
+      raise Refused(f"--writer={one!r}; allowed: {', '.join(kinds())}, path/to/mine.py:Mine, or an object of a Writer")
+    name, writer = (type(one).__name__, one) if isinstance(one, Writer) else _named(one)
     if name in found:
       raise Refused(f"--writer={name} is given twice; name each once")
     found[name] = writer
@@ -66,7 +68,9 @@ def _own(text: str) -> tuple[str, Writer]:
       f"{asked}: {file} has no writer {name!r}; define a subclass of experiments.run.writers.writer.Writer with write"
     )
   made: Callable[[], Writer] = cls
-  return f"{path.stem}.{name}", userfile.call(made, path, asked)
+  writer = userfile.call(made, path, asked)
+  writer.origin = str(path)
+  return f"{path.stem}.{name}", writer
 
 
 class Writing:
@@ -80,9 +84,8 @@ class Writing:
   def take(self, configs: Mapping[str, Mapping[str, Any]], results: Mapping[str, Mapping[str, Any]]) -> None:
     """Has these ended trials written that are not; `configs` holds theirs, and perhaps others'."""
     for key, result in results.items():
-      trial = self._trial(key, configs[key], result)
       for name in self.writers:
-        self._offer(name, trial)
+        self._offer(name, key, configs[key], result)
 
   def end(self) -> None:
     """Tells what was not written."""
@@ -94,20 +97,21 @@ class Writing:
     told = {name: result[name] for name in ("status", "cause", "steps", "measures", "seconds")}
     return Trial(self.store.root, key, config, self.store.curve(key), stale=bool(result.get("stale")), **told)
 
-  def _offer(self, name: str, trial: Trial) -> None:
-    folder = self.store.root / "writers" / name / trial.key
-    mark = {"schema": 1, "trial_sha256": _digest(trial)}
-    if _mark(folder) == mark:
-      return
-    if self.in_a_row[name] >= GIVES_UP:
-      self.missed[name] += 1
-      return
+  def _offer(self, name: str, key: str, config: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    folder = self.store.root / "writers" / name / key
     try:
+      trial = self._trial(key, config, result)
+      mark = {"schema": 1, "trial_sha256": _digest(trial), "writer": self.writers[name].origin}
+      if _mark(folder) == mark:
+        return
+      if self.in_a_row[name] >= GIVES_UP:
+        self.missed[name] += 1
+        return
       self._write(name, trial, folder)
       atomic.write_sealed(folder / "written.json", mark)
       self.in_a_row[name] = 0
     except (Exception, SystemExit) as error:  # whatever it is, results are worth more than how they are shown
-      self._failed(name, trial, error)
+      self._failed(name, key, error)
 
   def _write(self, name: str, trial: Trial, folder: Path) -> None:
     if folder.exists():  # of a result that is no longer the trial's, or torn off
@@ -115,12 +119,12 @@ class Writing:
     folder.mkdir(parents=True)
     self.writers[name].write(trial, folder)
 
-  def _failed(self, name: str, trial: Trial, error: BaseException) -> None:
+  def _failed(self, name: str, key: str, error: BaseException) -> None:
     self.missed[name] += 1
     self.in_a_row[name] += 1
     why = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
     then = "it is asked no more" if self.in_a_row[name] >= GIVES_UP else "the run goes on"
-    self.warn(f"writer {name} could not write trial {trial.key} ({why}); {then}")
+    self.warn(f"writer {name} could not write trial {key} ({why}); {then}")
 
 
 def _digest(trial: Trial) -> str:

@@ -15,7 +15,6 @@ from model.kernels.softmax import attend as attend
 from model.kernels.softmax import products as products
 from model.mask import Mask, Rule, causal, everything
 
-FORMER = {"admit": "check", "narrow": "own_mask", "recall": "over_cache"}  # what methods were called before
 WEIGHTS = 0x77656967  # folded into the key of a sublayer, whose own dropout uses the key itself
 
 
@@ -48,12 +47,6 @@ class Mechanism(nnx.Module):
   counts = False  # its pattern counts from the first key of a document, which must therefore be in sight
   supports = Supports()
   weights_dropout: Dropout | None = None  # heads.py sets it
-
-  def __init_subclass__(cls, **options):
-    super().__init_subclass__(**options)
-    for before, now in FORMER.items():
-      if before in vars(cls):  # nobody would call it
-        raise Refused(f"{cls.__name__} defines {before}, a method that is called {now} now; rename it")
 
   def __init__(self, heads: int, head_dim: int, *, layer: int = 0):
     self.heads, self.head_dim, self.layer = heads, head_dim, layer

@@ -118,7 +118,7 @@ def _exponentials(score_BKGTS, seen_B11TS):
 
 
 def by_blocks(part: Callable, add: Callable, blocks, mask: Mask, key=None, start: Callable | None = None) -> Any:
-  """part(k, v, see, key) of one block of keys after the other, added up.
+  """part(k, v, mask, key) of one block of keys after the other, added up.
 
   blocks: from `in_blocks`. key: each block gets one of its own from it. start: what zeros of a part's shapes become
   before the first block; None = they stay zeros.

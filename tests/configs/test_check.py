@@ -1,5 +1,8 @@
 """Each rule refuses a wrong value in one line that shows the value, and lets the nearest right one pass."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from configs import base, check, override
@@ -117,3 +120,32 @@ def test_unread_and_missing_keys_are_refused():
   del config["optim"]["lr"]
   with pytest.raises(Refused, match=r"optim\.lr is missing"):
     check.check(config)
+
+
+@pytest.mark.parametrize(
+  ("overrides", "said"),
+  [
+    (["probes=entropy", "model.kind=rnn", "model.reads=none"], "probes=entropy looks at"),
+    (["probes=pruning", "model.kind=rnn"], "probes=pruning looks at a stack of attention layers"),
+    (["probes=pruning", "model.projections=qkv"], "probes=pruning silences heads by their output projection"),
+    (["probes=mutual_information", "task.kind=previous"], "probes=mutual_information reads task.kind=recall only"),
+  ],
+  ids=str,
+)
+def test_a_probe_that_could_not_read_the_model_is_refused(overrides, said):
+  with pytest.raises(Refused, match=re.escape(said)):
+    override.load("recall", overrides)
+
+
+def test_what_the_rules_of_probes_speak_of_some_probe_calls():
+  """A rule that names a function which no probe calls would never refuse anything."""
+  spoken = set(re.findall(r"\brecording\.\w+", Path(check.__file__).read_text()))
+  assert len(spoken) >= 4
+  assert spoken <= set().union(*check.probes().values())
+
+
+def test_a_mechanisms_own_refusal_of_a_scheme_is_told_before_anything_is_built():
+  settings = ["model.attention.kind=differential", "model.position.kind=rope", "model.head_dim=6"]
+  with pytest.raises(Refused, match="differential attention turns each half of a head: head_dim=6"):
+    override.load("recall", settings)
+  override.load("recall", [*settings[:2], "model.head_dim=8"])

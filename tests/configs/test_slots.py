@@ -1,5 +1,6 @@
 """What is read from the source equals what python says of the imported class."""
 
+import importlib
 import inspect
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from configs import Refused, slots
 from configs.values import conform
 from model import build
+from model.attention.mechanism import Mechanism
 
 FAMILIES = [
   ("attention", "attention"),
@@ -96,3 +98,30 @@ def test_a_file_written_anew_is_read_anew(tmp_path):
   assert slots.defaults("attention", f"{path}:Mine")["power"] == 2
   path.write_text(MINE.replace("power: int = 2", "power: int = 31"))
   assert slots.defaults("attention", f"{path}:Mine")["power"] == 31
+
+
+@pytest.mark.parametrize("family", slots.INTERFACES)
+def test_what_a_class_must_define_is_what_the_interface_has(family):
+  file, name = slots.INTERFACES[family]
+  interface = getattr(importlib.import_module(file.removesuffix(".py").replace("/", ".")), name)
+  said = set(dir(interface)) | set(inspect.get_annotations(interface))
+  assert set(slots.DUTIES[family]) <= said
+
+
+BEFORE = """
+from model.attention.dot import Dot
+
+class Mine(Dot):
+  def {}(self, *given):
+    pass
+"""
+
+
+@pytest.mark.parametrize(("before", "now"), slots.FORMER["attention"].items())
+def test_a_method_by_its_name_before_is_refused(tmp_path, before, now):
+  (tmp_path / "mine.py").write_text(BEFORE.format(before))
+  with pytest.raises(Refused, match=f"Mine defines {before}, a method that is called {now} now; rename it"):
+    slots.options("attention", f"{tmp_path}/mine.py:Mine")
+  (tmp_path / "mine.py").write_text(BEFORE.format(now))
+  slots.options("attention", f"{tmp_path}/mine.py:Mine")
+  assert hasattr(Mechanism, now)

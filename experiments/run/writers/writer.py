@@ -44,6 +44,8 @@ class Writer(abc.ABC):
   no result: it is told, and the trial is written by the next command.
   """
 
+  origin = ""  # the file of a writer of one's own: another file's class of that name is another writer
+
   @abc.abstractmethod
   def write(self, trial: Trial, folder: Path) -> None:
     """Writes one trial into its folder, which is there and empty. Called in the order in which trials end."""

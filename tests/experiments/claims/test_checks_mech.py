@@ -68,8 +68,8 @@ def of_all_heads(scores):
 
 
 def keys_with_values(project):
-  def run(self, memory_BSM, positions, position):
-    k_BSKD, v_BSKD = project(self, memory_BSM, positions, position)
+  def run(self, memory_BSM, positions, scheme):
+    k_BSKD, v_BSKD = project(self, memory_BSM, positions, scheme)
     return k_BSKD + v_BSKD, v_BSKD
 
   return run

@@ -245,7 +245,7 @@ task.kind=fact task.distance=48
 task.kind=memorize task.sequences=100000 task.length=2
 # probes
 probes=nothing
-probes=look
+probes=recording
 probes=entropy,entropy
 probes=../cli
 probes=longer

@@ -68,7 +68,12 @@ def test_ledger_says_how_many_published_numbers_were_looked_up():
 
 
 def again(first, answer, verdict):
-  return {"seeds": {"tuning": [first], "reporting": [first + 3]}, "answer": answer, "verdict": verdict, "condition": None}
+  return {
+    "seeds": {"tuning": [first], "reporting": [first + 3]},
+    "answer": answer,
+    "verdict": verdict,
+    "condition": None,
+  }
 
 
 def test_ledger_tells_what_was_judged_again_by_the_seeds_it_began_from():

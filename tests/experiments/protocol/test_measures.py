@@ -54,7 +54,7 @@ def test_the_judge_measures_what_the_task_says():
 
 
 def probes():
-  return [path.stem for path in scales.PROBES.glob("*.py") if path.stem not in ("__init__", "look", "subject")]
+  return [path.stem for path in scales.PROBES.glob("*.py") if path.stem not in ("__init__", "recording", "subject")]
 
 
 @pytest.mark.parametrize("probe", probes())

@@ -95,15 +95,36 @@ def seen(inputs, positions):
 
 
 def test_a_renamed_word_is_no_change_and_another_one_is():
-  assert hosts.changed(BEFORE.encode(), AFTER.encode(), "a.py") == []
+  assert hosts.changed(BEFORE.encode(), AFTER.encode(), "a.py", words=True) == []
+  assert hosts.changed(BEFORE.encode(), AFTER.encode(), "a.py")  # of two trees of today
   for old, new in (("np.where", "np.positions"), (".positions", ".places"), ("Positions", "Mask"), ("> 0", "> 1")):
     assert old in AFTER
-    assert hosts.changed(BEFORE.encode(), AFTER.replace(old, new).encode(), "a.py")
+    assert hosts.changed(BEFORE.encode(), AFTER.replace(old, new).encode(), "a.py", words=True)
 
 
 def test_a_file_that_knows_both_words_keeps_them_apart():
   both = BEFORE.replace("rows(3)", "positions")
-  assert hosts.changed(both.encode(), both.replace("inputs.where", "inputs.positions").encode(), "a.py") == ["seen"]
+  other = both.replace("inputs.where", "inputs.positions")
+  assert hosts.changed(both.encode(), other.encode(), "a.py", words=True) == ["seen"]
+
+
+@pytest.mark.parametrize(
+  "bound",
+  [
+    "  try:\n    f()\n  except ValueError as mask:\n    return {}",
+    "  global mask\n  return {}",
+    "  import mask\n  return {}",
+    "  import mask.b\n  return {}",
+    "  match f():\n    case [mask]:\n      return {}",
+    "  match f():\n    case [*mask]:\n      return {}",
+    "  match f():\n    case {{**mask}}:\n      return {}",
+    "  async def mask():\n    pass\n  return {}",
+    "  def mask():\n    pass\n  return {}",
+  ],
+)
+def test_a_word_of_today_that_is_bound_in_any_way_is_another_thing(bound):
+  old, new = (f"def g(see, f):\n{bound.format(word)}\n".encode() for word in ("see", "mask"))
+  assert hosts.changed(old, new, "a.py", words=True) == ["g"]
 
 
 def test_an_import_by_an_old_name_is_told_todays():

@@ -145,8 +145,39 @@ def test_a_writer_that_fails_again_and_again_is_asked_no_more(work):
   assert said[3].startswith("8 trials are not written by broken")
 
 
+def test_a_trial_that_cannot_be_read_any_more_costs_the_command_nothing(work):
+  store, configs, results = work
+  one, two = configs
+  (store.trial(one) / "metrics.jsonl").write_text("no JSON")
+  kept = Kept()
+  first, last = given(store, {"kept": kept}, configs, results)
+  assert f"could not write trial {one} (Damaged" in first
+  assert last.startswith("1 trial is not written by kept")
+  assert [trial.key for trial in kept.trials] == [two]
+
+
+def test_a_writer_of_another_file_with_the_same_name_gets_its_trials(work, tmp_path, monkeypatch):
+  store, configs, results = work
+  monkeypatch.chdir(tmp_path)
+  for folder in ("a", "b"):
+    Path(folder).mkdir()
+    (Path(folder) / "mine.py").write_text(MINE)
+    (ours,) = writing.chosen(f"./{folder}/mine.py:Mine").items()
+    written = store.root / "writers" / "mine.Mine"
+    assert given(store, dict([ours]), configs, results) == []
+    marks = {path: path.read_text() for path in written.glob("*/written.json")}
+    assert len(marks) == 2
+    assert all(f"/{folder}/mine.py" in text for text in marks.values())
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Who is a writer
+
+
+@pytest.mark.parametrize("wrong", [Kept, 3, [3], None, [None]])
+def test_what_is_no_writer_is_refused(wrong):
+  with pytest.raises(Refused, match=r"--writer=.*allowed: tensorboard, wandb, path/to/mine.py:Mine, or an object"):
+    writing.chosen(wrong)
 
 
 def test_every_writer_on_disk_is_known_by_its_file():

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from model import build
-from model.attention.mechanism import FORMER, Mechanism
+from model.attention.mechanism import Mechanism
 from model.errors import Refused
 from model.kernels.softmax import merge
 from model.mask import Mask, Positions, causal, everything, rows, window
@@ -369,10 +369,3 @@ def test_unknown_options_and_impossible_blocks_are_refused(kind):
   made, qkv = made_for(kind)
   with pytest.raises(Refused, match="block=0"):
     made(*qkv, cases.self_mask(cases.packed()), block=0 if cases.SUPPORTS[kind].blockwise else 5)
-
-
-@pytest.mark.parametrize("before", FORMER)
-def test_a_method_by_its_name_before_is_refused(before):
-  with pytest.raises(Refused, match=f"defines {before}, .* called {FORMER[before]} now"):
-    type("Mine", (Mechanism,), {before: lambda self: None})
-  assert hasattr(Mechanism, FORMER[before])

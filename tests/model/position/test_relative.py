@@ -44,11 +44,11 @@ def random(*shape, seed=0):
   return np.random.default_rng([seed, *shape]).standard_normal(shape, dtype=np.float32)
 
 
-def attention(position, q_start=0, k_start=0, rule=None, block=None, **given):
+def attention(position, q_start=0, k_start=0, rule=None, block=None):
   """Dot-product attention of fixed contents at the given positions."""
   dot = realize(lambda: build.make("attention", {"kind": "dot"}, heads=K * G, head_dim=D, layer=0))
   q, k, v = random(B, T, K, G, D, seed=1), random(B, S, K, D, seed=2), random(B, S, K, V, seed=3)
-  mask = given.get("see") or Mask(rows(T, q_start), rows(S, k_start), rule or everything())
+  mask = Mask(rows(T, q_start), rows(S, k_start), rule or everything())
   q = position.rotate(q.reshape(B, T, K * G, D), mask.q).reshape(q.shape)
   return dot(q, position.rotate(k, mask.k), v, mask, position, block=block)
 
