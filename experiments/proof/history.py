@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.record import moved, sources
+from experiments.record import digest, moved
 from model.errors import Refused
 
 LEDGER = ("experiments/ledger/ledger.jsonl", "experiments/ledger.jsonl")  # today's place, and the one before it
@@ -28,7 +28,7 @@ class History:
   def __init__(self, base: Path):
     self.base = base
     self._blobs: dict[str, dict[str, str]] = {}
-    self._readings: dict[tuple[str, str], sources.Source] = {}
+    self._readings: dict[tuple[str, str], digest.Source] = {}
 
   @functools.cached_property
   def commits(self) -> tuple[str, ...]:
@@ -57,8 +57,8 @@ class History:
     """Whether the commit is from before the words of moved.WORDS were changed, all at once with one file's name."""
     return moved.path_before("model/mask.py") in self.blobs(commit)
 
-  def reading(self, commit: str, path: str) -> sources.Source | None:
-    """The file of that commit, wherever it lay then, as today's `sources` reads it.
+  def reading(self, commit: str, path: str) -> digest.Source | None:
+    """The file of that commit, wherever it lay then, as today's `digest` reads it.
 
     None where it has none. SyntaxError for no Python.
     """
@@ -66,7 +66,7 @@ class History:
     if blob is None:
       return None
     if (blob, path) not in self._readings:
-      self._readings[blob, path] = sources.parse(self._git("cat-file", "blob", blob), path)
+      self._readings[blob, path] = digest.parse(self._git("cat-file", "blob", blob), path)
     return self._readings[blob, path]
 
   def text(self, commit: str, path: str) -> bytes | None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.record import moved, sources
+from experiments.record import digest, moved
 
 SEEN = re.compile(r"model/.*|train/(step|optim|state|mesh)\.py|experiments/worker/brief\.py")
 TASKS = re.compile(r"train/(tasks|corpora)/.*|train/(chance|generate)\.py")  # their host code serves judges alone
@@ -34,17 +34,17 @@ def units(content: bytes | None, path: str, words: bool = False) -> Units:
   imports = sorted((node for node in tree.body if isinstance(node, ast.Import)), key=ast.unparse)
   for node in (*imports, *(node for node in tree.body if not isinstance(node, ast.Import))):
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-      found[node.name] = sources.dump(node, []) + found.get(node.name, "")
+      found[node.name] = digest.dump(node, []) + found.get(node.name, "")
     elif isinstance(node, ast.ClassDef):
       methods = [item for item in node.body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)]
       for method in methods:
         name = f"{node.name}.{method.name}"
-        found[name] = sources.dump(method, []) + found.get(name, "")
+        found[name] = digest.dump(method, []) + found.get(name, "")
       node.body = [item for item in node.body if item not in methods]
-      found[node.name] = sources.dump(node, [])
+      found[node.name] = digest.dump(node, [])
     else:
       rest.append(node)
-  return found | {"top level": sources.dump(rest, [])}
+  return found | {"top level": digest.dump(rest, [])}
 
 
 class _Names(ast.NodeTransformer):

@@ -12,7 +12,8 @@ from experiments.proof.trees import Lab, Tree, Unproved
 from experiments.record import digest, moved
 
 OPTIONS = "experiments/worker/brief.py"
-READERS = ("experiments/record/digest.py", "experiments/record/sources.py")  # what says how a tree reads its files
+# What says how a tree reads its files; the last two were a part of the first one's reading in older trees.
+READERS = ("experiments/record/digest.py", "experiments/record/sources.py", "experiments/sources.py")
 
 
 class Made:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from configs import slots
 from experiments.protocol import calls, study
 from experiments.protocol.claim import Bench, Check, Claim, Trial, names
-from experiments.record import corpora, digest, sources, stamp
+from experiments.record import corpora, digest, stamp
 from experiments.run.cohorts import hash_of, trial_key
 
 TIMED = ("attention", "cell")  # families whose kinds a bench sets side by side
@@ -58,7 +58,7 @@ def timed(bench: Bench) -> tuple[str, ...]:
   recurrent = [kind for kind in slots.kinds("models") if kind in words and slots.model(kind, "built_of") == "cells"]
   models = digest.closure([f"{slots.FOLDERS['models']}/{kind}.py" for kind in recurrent], within=WITHIN_RECURRENT)
   around = {f"model.{name}" for name in AROUND}
-  imported = {name for path in own for name in sources.read(digest.root(), path).imports if name.startswith("model.")}
+  imported = {name for path in own for name in digest.read(digest.root(), path).imports if name.startswith("model.")}
   parts = {f"{name.replace('.', '/')}.py" for name in imported - around}
   parts = {path for path in parts if (digest.root() / path).is_file()}
   return tuple(sorted({*own, *models, *parts, *digest.closure(kinds, within=WITHIN_TIMED)}))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.record import corpora, digest, sources
+from experiments.record import corpora, digest
 
 PACKAGES = ("attention-assay", "jax", "jaxlib", "flax", "optax")
 
@@ -58,7 +58,7 @@ def _texts(files: tuple[str, ...]) -> dict[str, str]:
   """What counts of each file, as it was when this command first looked: later it may be imported already."""
   for path in files:
     if path not in _first:
-      _first[path] = sources.read(digest.root(), path).text
+      _first[path] = digest.read(digest.root(), path).text
   return {name: _first[path] for name, path in digest.names(files).items()}
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from configs import slots
 from experiments.record import atomic, corpora
+from experiments.run.messages import Request
 from train import compute
 
 # Run-time numbers of a run whatever it is built of; all else is compiled into the cohort, but for the dials that the
@@ -45,8 +46,6 @@ LATER: dict[str, Any] = {
 }
 
 HELD, HELD_ON_DEVICE = 64, 4  # compiled cohorts that stay in a worker's memory; a device's also holds their data
-
-Request = dict[str, Any]
 
 
 class Pack(NamedTuple):
@@ -208,7 +207,7 @@ class Turns:
   def add(self, requests: Iterable[Request]) -> None:
     """Queues requests; cohorts are begun in their order of appearance."""
     for request in requests:
-      self.waiting.setdefault(request.get("cohort", ""), collections.deque()).append(request)
+      self.waiting.setdefault(request.cohort, collections.deque()).append(request)
 
   def take(self, worker: Hashable) -> Request | None:
     """The next request for this worker, which from then on holds its cohort; None when nothing waits."""

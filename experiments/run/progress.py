@@ -3,6 +3,7 @@
 import collections
 import sys
 import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 QUIET = 60.0  # seconds between lines without a terminal
@@ -57,10 +58,10 @@ class Progress:
     self.running[keys] = step * len(keys)
     self._show()
 
-  def done(self, keys: tuple[str, ...], request: dict[str, Any]) -> None:
-    """A pack has ended, however it ended."""
+  def done(self, keys: tuple[str, ...], configs: Iterable[Mapping[str, Any]]) -> None:
+    """A pack of these trials has ended, however it ended."""
     self.running.pop(keys, None)
-    self.advance(sum(config["train"]["steps"] for config in request.get("configs", ())))
+    self.advance(sum(config["train"]["steps"] for config in configs))
 
   def note(self, text: str) -> None:
     if self.bar and self.task is not None:

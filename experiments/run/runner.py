@@ -12,11 +12,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from experiments.record import stamp
+from experiments.run import messages
 from experiments.run.cohorts import Pack, Turns, packs, remember
 from experiments.run.progress import Progress
 from experiments.run.signals import Interrupted, caught
@@ -34,7 +35,7 @@ CALL_STEPS = {"experiments.claims": 300, "experiments.bench": 3000}  # what a ca
 
 TRIES = 3  # of a request whose worker is lost, before that is recorded
 
-Keep = Callable[[str, dict[str, list[float]]], None]  # what is done with a function's name and samples
+Keep = Callable[[str, messages.Samples], None]  # what is done with a function's name and samples
 Ended = Callable[[Mapping[str, dict[str, Any]]], None]  # what is done with results, by key, as they come
 
 
@@ -51,6 +52,16 @@ class Options:
   writers: Mapping[str, "Writer"] = dataclasses.field(default_factory=dict)  # by name, of writing.chosen
 
 
+@dataclasses.dataclass(frozen=True)
+class Gone:
+  """A worker's process is gone, with this exit code; the thread that listened to it says so."""
+
+  code: int
+
+
+Heard = messages.Event | Gone | messages.Unreadable
+
+
 class Worker:
   """One worker process and the thread that listens to it."""
 
@@ -61,7 +72,7 @@ class Worker:
     self.process = subprocess.Popen(
       command, text=True, bufsize=1, start_new_session=True, stdin=pipe, stdout=pipe, stderr=pipe
     )
-    self.request: dict[str, Any] | None = None
+    self.request: messages.Request | None = None
     self.noise: collections.deque[str] = collections.deque(maxlen=20)
     threading.Thread(target=self._listen, args=(inbox,), daemon=True).start()
     threading.Thread(target=self._drain, daemon=True).start()
@@ -71,19 +82,19 @@ class Worker:
     with self.process.stdout as said:
       for line in said:
         with contextlib.suppress(json.JSONDecodeError):  # torn off: its worker is lost, which is told next
-          inbox.put((self, json.loads(line)))
-    inbox.put((self, {"event": "ended", "code": self.process.wait()}))
+          inbox.put((self, _heard(line)))
+    inbox.put((self, Gone(self.process.wait())))
 
   def _drain(self) -> None:
     assert self.process.stderr is not None
     with self.process.stderr as noise:
       self.noise.extend(noise)
 
-  def send(self, request: dict[str, Any]) -> None:
+  def send(self, request: messages.Request) -> None:
     self.request = request
     assert self.process.stdin is not None
     try:
-      self.process.stdin.write(json.dumps(request) + "\n")
+      self.process.stdin.write(messages.line(request))
     except BrokenPipeError:
       return  # its end arrives as an event, with the request still open
 
@@ -99,7 +110,8 @@ class Runner:
   def __init__(self, store: Store, options: Options, progress: Progress):
     self.store, self.options, self.progress = store, options, progress
     self.workers: list[Worker] = []
-    self.inbox: queue.SimpleQueue = queue.SimpleQueue()  # the one that a signal's handler may write to
+    # Who said what; (None, None) wakes who waits for it. The one kind of queue that a signal's handler may write to.
+    self.inbox: queue.SimpleQueue = queue.SimpleQueue()
     self.turns = Turns()
     self.backend: dict[str, Any] = {}
     self.signal: int = 0
@@ -141,7 +153,7 @@ class Runner:
     self.signal = number
     for worker in self.workers:
       worker.process.send_signal(signal.SIGTERM)
-    self.inbox.put((None, {"event": "signal"}))
+    self.inbox.put((None, None))
 
   def trials(self, points: Mapping[str, Mapping[str, Any]], ended: Ended | None = None) -> dict[str, dict[str, Any]]:
     """Results of these trials (key -> resolved config), running those that are not stored.
@@ -213,7 +225,7 @@ class Runner:
     if names:
       self._start(len(names))
       self.progress.plan(sum(CALL_STEPS[prefix] for prefix, _ in names))
-      self._work([{"kind": "call", "prefix": prefix, "name": name} for prefix, name in names], keep)
+      self._work([messages.Call(prefix, name) for prefix, name in names], keep)
 
   def _stored(self, points: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """The stored results that stand, by key."""
@@ -231,15 +243,14 @@ class Runner:
   def _width(self) -> int:
     return 1 if self.backend["device"] == "cpu" else VMAP_WIDTH
 
-  def _request(self, pack: Pack, codes: Mapping[str, str]) -> dict[str, Any]:
-    members = {"keys": list(pack.keys), "configs": list(pack.configs), "code": [codes[key] for key in pack.keys]}
-    return {"kind": "pack", "cohort": pack.cohort, **members}
+  def _request(self, pack: Pack, codes: Mapping[str, str]) -> messages.Train:
+    configs = tuple(dict(config) for config in pack.configs)
+    return messages.Train(pack.cohort, pack.keys, configs, tuple(codes[key] for key in pack.keys))
 
   def _start(self, tasks: int) -> None:
     """Starts workers up to the number of jobs; the first one tells which device there is."""
     if not self.backend:
-      event = self._first_word()
-      self.backend = {name: event[name] for name in ("device", "device_name")}
+      self.backend = dataclasses.asdict(self._first_word())
       self.turns.device = self.backend["device"]
     jobs = min(self._jobs(), tasks)
     while len(self.workers) < jobs:
@@ -253,7 +264,7 @@ class Runner:
       worker.process.send_signal(signal.SIGTERM)
     return worker
 
-  def _first_word(self) -> dict[str, Any]:
+  def _first_word(self) -> messages.Hello:
     """What the first worker says of its device; one that is lost before is replaced, twice."""
     for attempt in range(1, TRIES + 1):
       hired = self._hire()
@@ -262,17 +273,19 @@ class Runner:
         worker, event = self.inbox.get()
       if self.signal:
         raise Interrupted(self.signal)
-      if event["event"] == "hello":
-        return event
-      if event["event"] == "refused":
-        raise Refused(event["message"])
+      match event:
+        case messages.Hello():
+          return event
+        case messages.Declined(text):
+          raise Refused(text)
+        case messages.Unreadable():
+          raise event
+      assert isinstance(event, Gone)  # the first word of a worker is its hello
       hired.close()
       self.workers.remove(hired)
       if attempt < TRIES:
-        self.progress.warn(f"a worker did not start ({_ending(event['code'])}); another one is tried")
-    raise RuntimeError(
-      f"no worker starts, {TRIES} were tried: {' '.join(hired.noise)[-500:] or _ending(event['code'])}"
-    )
+        self.progress.warn(f"a worker did not start ({_ending(event.code)}); another one is tried")
+    raise RuntimeError(f"no worker starts, {TRIES} were tried: {' '.join(hired.noise)[-500:] or _ending(event.code)}")
 
   def _jobs(self) -> int:
     if self.options.jobs:
@@ -284,7 +297,7 @@ class Runner:
     jobs = self.options.jobs or len(cores)
     return cores[index % len(cores)] if 1 < jobs <= len(cores) else -1
 
-  def _work(self, requests: list[dict[str, Any]], keep: Keep = lambda name, samples: None) -> None:
+  def _work(self, requests: Sequence[messages.Request], keep: Keep = lambda name, samples: None) -> None:
     """Serves all requests."""
     self.turns.add(requests)
     for cohort in self.stopped:
@@ -298,35 +311,46 @@ class Runner:
     if self.signal:
       raise Interrupted(self.signal)
 
-  def _handle(self, worker: Worker, event: dict[str, Any], keep: Keep) -> None:
-    kind = event["event"]
-    if kind == "step":
-      self.progress.step(tuple(event["keys"]), event["step"])
-    elif kind == "compiling":
-      self.progress.note(f"compiling {event['cohort'][:8]}")
-    elif kind == "warning":
-      self.progress.warn(event["text"])
-    elif kind == "refused":
-      raise Refused(event["message"])
-    elif kind == "call_failed":
-      raise RuntimeError(f"{event['name']}: {event['cause']}")
-    elif kind == "called":
-      keep(event["name"], event["samples"])
-      self.progress.advance(CALL_STEPS[worker.request["prefix"]] if worker.request else 0)
-      self._next(worker)
-    elif kind in ("done", "failed"):
-      request = worker.request or {}
-      if kind == "done" and "code" in request:
-        remember(request["cohort"], request["code"][0])
-      self.progress.done(tuple(event["keys"]), request)
-      if kind == "failed" and worker.request:
-        self._crashed(worker.request, event["cause"])
-      self._next(worker)  # first: what is told takes time, which the worker need not wait for
-      self._tell(request)
-    elif kind == "dropped":
-      self.turns.forget(worker, event["cohorts"])
-    elif kind == "ended":
-      self._ended(worker, event["code"])
+  def _handle(self, worker: Worker, event: Heard, keep: Keep) -> None:
+    match event:
+      case messages.Step(keys, step):
+        self.progress.step(keys, step)
+      case messages.Compiling(cohort):
+        self.progress.note(f"compiling {cohort[:8]}")
+      case messages.Warned(text):
+        self.progress.warn(text)
+      case messages.Declined(text):
+        raise Refused(text)
+      case messages.CallFailed(name, cause):
+        raise RuntimeError(f"{name}: {cause}")
+      case messages.Called(name, samples):
+        keep(name, samples)
+        self.progress.advance(CALL_STEPS[worker.request.prefix] if isinstance(worker.request, messages.Call) else 0)
+        self._next(worker)
+      case messages.Done() | messages.Failed():
+        self._trained(worker, event)
+      case messages.Dropped(cohorts):
+        self.turns.forget(worker, cohorts)
+      case messages.Hello():
+        pass  # of a worker after the first one, whose device is known
+      case Gone(code):
+        self._ended(worker, code)
+      case messages.Unreadable():
+        raise event
+      case _:
+        assert_never(event)
+
+  def _trained(self, worker: Worker, event: messages.Done | messages.Failed) -> None:
+    """A pack has come to its end."""
+    request = worker.request
+    assert isinstance(request, messages.Train)
+    if isinstance(event, messages.Done):
+      remember(request.cohort, request.code[0])
+    self.progress.done(event.keys, request.configs)
+    if isinstance(event, messages.Failed):
+      self._crashed(request, event.cause)
+    self._next(worker)  # first: what is told takes time, which the worker need not wait for
+    self._tell(request)
 
   def _ended(self, worker: Worker, code: int) -> None:
     """A worker is gone: asked to, or killed (by the system's memory guard, say). Its request is tried again."""
@@ -338,29 +362,29 @@ class Runner:
     self.turns.drop(worker)
     if lost is None:
       return
-    lost["tries"] = lost.get("tries", 0) + 1
-    if lost["tries"] < TRIES:
-      again = f"its work is tried again ({lost['tries']} of {TRIES - 1})"
+    lost = dataclasses.replace(lost, tries=lost.tries + 1)
+    if lost.tries < TRIES:
+      again = f"its work is tried again ({lost.tries} of {TRIES - 1})"
       self.progress.warn(f"the worker ended with {_ending(code)}; {again}")
       self.turns.add([lost])
-    elif lost["kind"] == "call":
-      raise RuntimeError(f"{lost['name']}: the worker ended with {_ending(code)}: {' '.join(worker.noise)[-500:]}")
+    elif isinstance(lost, messages.Call):
+      raise RuntimeError(f"{lost.name}: the worker ended with {_ending(code)}: {' '.join(worker.noise)[-500:]}")
     else:
       self._record_loss(lost, f"the worker ended with {_ending(code)}")
     self._next(self._hire())
 
-  def _record_loss(self, request: dict[str, Any], cause: str) -> None:
-    for key, config in zip(request["keys"], request["configs"], strict=True):
+  def _record_loss(self, request: messages.Train, cause: str) -> None:
+    for key, config in zip(request.keys, request.configs, strict=True):
       self.store.fail(key, config, cause)
-    self.progress.done(tuple(request["keys"]), request)
+    self.progress.done(request.keys, request.configs)
     self._tell(request)
     self._crashed(request, cause)
 
-  def _crashed(self, request: dict[str, Any], cause: str) -> None:
+  def _crashed(self, request: messages.Train, cause: str) -> None:
     """Tells a cause once; the same one again in a cohort stops it: what waits of it would fail alike."""
-    cohort, key = request["cohort"], request["keys"][0]
+    cohort, key = request.cohort, request.keys[0]
     if all(cause != known for _, known in self.crashes):
-      self.progress.warn(f"a trial failed: {cause}{_own(request['configs'][0])}")
+      self.progress.warn(f"a trial failed: {cause}{_own(request.configs[0])}")
     first = self.crashes.setdefault((cohort, cause), key)
     if first != key and cohort not in self.stopped:
       self.stopped[cohort] = f"not run: the same crash as trial {first}: {cause}"
@@ -371,17 +395,18 @@ class Runner:
     """Records the waiting trials of a cohort as failed, without running them; returns their number."""
     count = 0
     for request in self.turns.withdraw(cohort):
-      for key, config in zip(request["keys"], request["configs"], strict=True):
+      assert isinstance(request, messages.Train)  # a call has no cohort
+      for key, config in zip(request.keys, request.configs, strict=True):
         self.store.fail(key, config, self.stopped[cohort])
         count += 1
-      self.progress.done(tuple(request["keys"]), request)
+      self.progress.done(request.keys, request.configs)
       self._tell(request)
     return count
 
-  def _tell(self, request: Mapping[str, Any]) -> None:
+  def _tell(self, request: messages.Train) -> None:
     """Tells whoever asked for trials the results of those that a request brought."""
     if self._ended_with and not self.signal:
-      self._ended_with({key: self.store.record(key) for key in request.get("keys", ())})
+      self._ended_with({key: self.store.record(key) for key in request.keys})
 
   def _next(self, worker: Worker) -> None:
     """Hands over the next request, if there is one."""
@@ -391,6 +416,14 @@ class Runner:
     request = None if self.signal else self.turns.take(worker)
     if request is not None:
       worker.send(request)
+
+
+def _heard(line: str) -> messages.Request | messages.Event | messages.Unreadable:
+  """What a worker's line says; one that is no message is told where messages are handled, not in this thread."""
+  try:
+    return messages.read(line)
+  except messages.Unreadable as error:
+    return error
 
 
 def _told(changes: Mapping[str, list[str]], kept: bool) -> str:

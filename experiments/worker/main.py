@@ -1,4 +1,4 @@
-"""A worker process: takes packs as JSON lines on stdin, tells what happens as JSON lines on stdout.
+"""A worker process: takes requests on stdin, tells events on stdout (experiments/run/messages.py).
 
 Started by `experiments.run.runner`; never by hand. It dies with its parent.
 """
@@ -6,13 +6,13 @@ Started by `experiments.run.runner`; never by hand. It dies with its parent.
 import collections
 import contextlib
 import ctypes
-import json
 import os
 import signal
 import sys
 import traceback
 from pathlib import Path
 
+from experiments.run import messages
 from experiments.worker import memory
 from model.errors import Refused
 
@@ -25,11 +25,12 @@ def main(argv: list[str]) -> int:
     os.sched_setaffinity(0, {core})
   events = os.fdopen(os.dup(1), "w", buffering=1)
   os.dup2(2, 1)  # whatever else prints goes to stderr: stdout is the protocol
-  stopping, serving = [], []
+  stopping: list[int] = []
+  serving: list[messages.Request] = []
 
   def stop(number, _frame):
     stopping.append(number)
-    if serving == ["call"]:  # a check or a bench has nothing to save
+    if serving and isinstance(serving[0], messages.Call):  # a check or a bench has nothing to save
       os._exit(143)
 
   signal.signal(signal.SIGTERM, stop)
@@ -42,29 +43,30 @@ def main(argv: list[str]) -> int:
 
   compute.cache_compiled()
 
-  def tell(**event):
+  def tell(event: messages.Event) -> None:
     try:
-      events.write(json.dumps(event) + "\n")
+      events.write(messages.line(event))
     except BrokenPipeError:  # whoever asked is gone; what is stored stays, and this is no trial's failure
       os._exit(1)
 
   here = stamp.device()
-  tell(event="hello", **here)
+  tell(messages.Hello(**here))
   cohorts: collections.OrderedDict[str, object] = collections.OrderedDict()
   trimmer = memory.Trimmer(base=memory.used())
   with compute.profile(profile or None):
     for line in sys.stdin:
-      request = json.loads(line)
-      serving[:] = [request["kind"]]
+      request = messages.read(line)
+      assert isinstance(request, messages.Request)
+      serving[:] = [request]
       ended = work.one(root, request, cohorts, keep=keep, stop=lambda: bool(stopping), tell=tell)
       serving.clear()
       if stopping or ended == "stopped":
         return 143
-      if request.get("cohort") in cohorts:
-        cohorts.move_to_end(request["cohort"])
+      if request.cohort in cohorts:
+        cohorts.move_to_end(request.cohort)
       drop_oldest(cohorts, here["device"])
       if dropped := trimmer.trim(cohorts):
-        tell(event="dropped", cohorts=dropped)
+        tell(messages.Dropped(tuple(dropped)))
   return 0
 
 
@@ -78,7 +80,7 @@ if __name__ == "__main__":
   try:
     sys.exit(main(sys.argv[1:]))
   except Refused as refusal:
-    print(json.dumps({"event": "refused", "message": str(refusal)}), flush=True)
+    print(messages.line(messages.Declined(str(refusal))), end="", flush=True)
     sys.exit(2)
   except Exception:
     with contextlib.suppress(OSError), (Path(sys.argv[1]) / "crash.txt").open("a") as crash:

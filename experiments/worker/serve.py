@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 from experiments.record import corpora, digest, stamp
+from experiments.run import messages
 from experiments.run.cohorts import Pack, trial_key
 from experiments.run.store import Store
 from experiments.worker import brief
@@ -20,26 +21,28 @@ from experiments.worker import pack as packs
 from model.errors import Refused
 from train import step
 
-Tell = Callable[..., Any]
+Tell = Callable[[messages.Event], Any]
 
 
-def one(root: Path, request: dict[str, Any], cohorts: MutableMapping[str, Any], *, keep: bool, stop, tell: Tell) -> str:
+def one(
+  root: Path, request: messages.Request, cohorts: MutableMapping[str, Any], *, keep: bool, stop, tell: Tell
+) -> str:
   """Serves one request; returns "done", "stopped", "failed" or "refused"."""
   try:
-    if request["kind"] == "call":
-      tell(event="called", name=request["name"], samples=call(request["name"], request["prefix"]))
+    if isinstance(request, messages.Call):
+      tell(messages.Called(request.name, call(request.name, request.prefix)))
       return "done"
     return _train(root, request, cohorts, keep=keep, stop=stop, tell=tell)
   except Refused as refusal:
-    tell(event="refused", message=str(refusal))
+    tell(messages.Declined(str(refusal)))
     return "refused"
   except (Exception, SystemExit, KeyboardInterrupt) as error:  # a class that ends the program ends its own trials
     told = _crashed(root, error)
-    if request["kind"] == "pack":
+    if isinstance(request, messages.Train):
       packs.fail(Store(root), _pack(request), told, stamp.code)
-      tell(event="failed", keys=request["keys"], cause=told)
+      tell(messages.Failed(request.keys, told))
     else:
-      tell(event="call_failed", name=request["name"], cause=told)
+      tell(messages.CallFailed(request.name, told))
     return "failed"
 
 
@@ -53,11 +56,11 @@ def call(name: str, prefix: str) -> dict[str, list[float]]:
   return {key: [float(value) for value in values] for key, values in samples.items()}
 
 
-def _train(root: Path, request, cohorts, *, keep: bool, stop, tell: Tell) -> str:
+def _train(root: Path, request: messages.Train, cohorts, *, keep: bool, stop, tell: Tell) -> str:
   """Trains a pack, in parts where its members cannot share one program after all."""
   pack, store = _pack(request), Store(root)
   stamps = [stamp.code(config) for config in pack.configs]  # of the files as they are before anything is built of them
-  if "code" in request and [each["code_sha256"] for each in stamps] != request["code"]:
+  if tuple(each["code_sha256"] for each in stamps) != request.code:
     raise Changed("the code was changed while the command ran; run it again")
   causes = []
   for name, part in _parts(pack, cohorts, tell):
@@ -70,8 +73,8 @@ def _train(root: Path, request, cohorts, *, keep: bool, stop, tell: Tell) -> str
         stamp=lambda config, held=cohorts[name]: _made(config, held, len(pack.keys)),
         keep=keep,
         stop=stop,
-        progress=lambda step: tell(event="step", keys=request["keys"], step=step),
-        warn=lambda text: tell(event="warning", text=text),
+        progress=lambda step: tell(messages.Step(request.keys, step)),
+        warn=lambda text: tell(messages.Warned(text)),
       )
     except Refused:
       raise
@@ -80,12 +83,11 @@ def _train(root: Path, request, cohorts, *, keep: bool, stop, tell: Tell) -> str
       packs.fail(store, part, causes[-1], stamp.code)
       continue
     if not finished:
-      tell(event="stopped", keys=request["keys"])
       return "stopped"
   if causes:
-    tell(event="failed", keys=request["keys"], cause=causes[0])
+    tell(messages.Failed(request.keys, causes[0]))
     return "failed"
-  tell(event="done", keys=request["keys"])
+  tell(messages.Done(request.keys))
   return "done"
 
 
@@ -122,7 +124,7 @@ def _name_of(cohort: str, config: Mapping[str, Any], cohorts: MutableMapping[str
   for number in itertools.count():
     name = f"{cohort}.{number}" if number else cohort
     if name not in cohorts:
-      tell(event="compiling", cohort=name)
+      tell(messages.Compiling(name))
       cohorts[name] = packs.prepare(config)
       return name
     if _alike(cohorts[name], config):
@@ -151,8 +153,8 @@ def _verify(pack: Pack, cohort: packs.Cohort) -> None:
       )
 
 
-def _pack(request: dict[str, Any]) -> Pack:
-  return Pack(request["cohort"], tuple(request["keys"]), tuple(request["configs"]))
+def _pack(request: messages.Train) -> Pack:
+  return Pack(request.cohort, request.keys, request.configs)
 
 
 def _crashed(root: Path, error: BaseException) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from experiments.cli import cli
 from experiments.protocol import catalog
+from experiments.run import messages
 from experiments.worker import serve as work
 from model import build
 from model.errors import Refused
@@ -85,12 +86,12 @@ def test_a_call_that_ends_the_program_is_told_and_the_worker_goes_on(tmp_path, m
   (tmp_path / "outer" / "ends.py").write_text("def run():\n  raise SystemExit(3)\n\ndef fine():\n  return {'x': [1]}\n")
   told = []
   for name in ("ends.run", "ends.fine"):
-    request = {"kind": "call", "prefix": "outer", "name": name}
-    work.one(tmp_path, request, {}, keep=False, stop=lambda: False, tell=lambda **event: told.append(event))
-  assert told[0]["event"] == "call_failed"
-  assert told[0]["name"] == "ends.run"
-  assert told[0]["cause"].startswith("SystemExit: 3")
-  assert told[1]["samples"] == {"x": [1.0]}
+    request = messages.Call("outer", name)
+    work.one(tmp_path, request, {}, keep=False, stop=lambda: False, tell=told.append)
+  assert isinstance(told[0], messages.CallFailed)
+  assert told[0].name == "ends.run"
+  assert told[0].cause.startswith("SystemExit: 3")
+  assert told[1] == messages.Called("ends.fine", {"x": [1.0]})
 
 
 def test_a_class_that_ends_the_program_when_built_is_one_line(tmp_path):

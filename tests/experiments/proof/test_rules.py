@@ -2,7 +2,7 @@
 
 from experiments.proof import rules
 from experiments.protocol import calibration
-from experiments.record import digest, moved, sources
+from experiments.record import digest, moved
 
 
 class Past:
@@ -19,10 +19,10 @@ class Past:
     return self.texts.get(path) or self.texts.get(self.where(path))
 
   def reading(self, commit, path):
-    return sources.parse(self.text(commit, path), path)
+    return digest.parse(self.text(commit, path), path)
 
   def document(self):
-    read = {path: sources.parse(text, path).text for path, text in self.texts.items()}
+    read = {path: digest.parse(text, path).text for path, text in self.texts.items()}
     return {"code_sha256": digest.of_texts(read), "null": {"above": 1}}
 
 

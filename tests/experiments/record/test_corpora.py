@@ -7,6 +7,7 @@ import pytest
 
 from configs import slots
 from experiments.record import corpora, declared, stamp
+from experiments.run import messages
 from experiments.run.cohorts import Pack, trial_key
 from experiments.worker import readings
 from experiments.worker import serve as work
@@ -171,10 +172,9 @@ def test_a_worker_that_meets_other_data_than_the_key_speaks_of_trains_nothing(fo
   key = trial_key(one, corpora.hashes(one))
   change(folder)
   told = []
-  request = {"kind": "pack", "cohort": "c", "keys": [key], "configs": [one]}
-  tell = lambda **event: told.append(event)  # noqa: E731
-  assert work.one(folder / "work", request, {}, keep=False, stop=lambda: False, tell=tell) == "failed"
-  assert "is not what it was" in told[-1]["cause"]
+  request = messages.Train("c", (key,), (one,), (stamp.code(one)["code_sha256"],))
+  assert work.one(folder / "work", request, {}, keep=False, stop=lambda: False, tell=told.append) == "failed"
+  assert "is not what it was" in told[-1].cause
   assert work.Store(folder / "work").result(key) is None
 
 

@@ -7,7 +7,8 @@ import jax
 import pytest
 
 from configs import check, slots
-from experiments.run import cohorts
+from experiments.record import stamp
+from experiments.run import cohorts, messages
 from experiments.worker import pack
 from experiments.worker import serve as work
 from model import build
@@ -292,9 +293,10 @@ def test_a_users_static_option_trains_as_it_would_alone(tmp_path):
     points = {cohorts.trial_key(config, {}): config for config in order}
     held = {}
     for one in cohorts.packs(points, 1):
-      request = {"kind": "pack", "cohort": one.cohort, "keys": list(one.keys), "configs": list(one.configs)}
+      code = tuple(stamp.code(config)["code_sha256"] for config in one.configs)
+      request = messages.Train(one.cohort, one.keys, one.configs, code)
       root = tmp_path / str(number)
-      assert work.one(root, request, held, keep=False, stop=lambda: False, tell=lambda **event: None) == "done"
+      assert work.one(root, request, held, keep=False, stop=lambda: False, tell=lambda event: None) == "done"
     results = {key: work.Store(tmp_path / str(number)).result(key) for key in points}
     found.append({key: result["measures"] for key, result in results.items() if result})
   assert found[0] == found[1]

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from experiments.cli import cli
+from experiments.run import messages
 from tests.experiments.process import (
   CLAIM,
   ROOT,
@@ -219,7 +220,7 @@ def test_a_check_or_a_bench_stops_at_once(tmp_path):
     stdout=subprocess.DEVNULL,
     text=True,
   )
-  worker.stdin.write(json.dumps({"kind": "call", "prefix": "outer", "name": "endless.run"}) + "\n")
+  worker.stdin.write(messages.line(messages.Call("outer", "endless.run")))
   worker.stdin.flush()
   assert wait_for(tmp_path / "begun")
   worker.send_signal(signal.SIGTERM)

@@ -24,8 +24,9 @@ import json, os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from experiments.record import stamp
+from experiments.run import messages
 from experiments.run.store import Store
-tell = lambda **event: print(json.dumps(event), flush=True)
+tell = lambda event: print(messages.line(event), end="", flush=True)
 root, behaviour = Path(sys.argv[1]), json.loads(Path({plan!r}).read_text())
 seen = root / "seen.txt"
 def note(word):
@@ -35,28 +36,28 @@ def note(word):
 if note("start") <= behaviour.get("dead starts", 0):
   os.kill(os.getpid(), 9)
 time.sleep(behaviour.get("slow start", 0))
-tell(event="hello", device="cpu", device_name="pretended")
+tell(messages.Hello("cpu", "pretended"))
 for line in sys.stdin:
-  request = json.loads(line)
-  if request["kind"] == "call":
-    if note(request["name"]) <= behaviour.get("deaths", 0):
+  request = messages.read(line)
+  if isinstance(request, messages.Call):
+    if note(request.name) <= behaviour.get("deaths", 0):
       os.kill(os.getpid(), 9)
     time.sleep(behaviour.get("slow", 0))
-    tell(event="called", name=request["name"], samples={{"x": [1.0]}})
+    tell(messages.Called(request.name, {{"x": [1.0]}}))
     continue
-  (key,), (config,) = request["keys"], request["configs"]
+  (key,), (config,) = request.keys, request.configs
   if note(key) <= behaviour.get("deaths", 0):
     os.kill(os.getpid(), 9)
   cause = behaviour.get("causes", {{}}).get(str(config["seed"]))
   if cause:
     Store(root).fail(key, config, cause)
-    tell(event="failed", keys=[key], cause=cause)
+    tell(messages.Failed((key,), cause))
     continue
   result = {{"schema": 1, "status": "done", "cause": None, "steps": 8, "measures": {{"loss": 1.0}}, "seconds": 0.0}}
   result |= stamp.code(config)
   Store(root).begin(key, config, [])
   Store(root).finish(key, config, [], result)
-  tell(event="done", keys=[key])
+  tell(messages.Done((key,)))
 """
 
 

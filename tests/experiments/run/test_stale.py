@@ -6,7 +6,7 @@ import pytest
 
 from experiments.cli import cli
 from experiments.record import stamp
-from experiments.run import cohorts
+from experiments.run import cohorts, messages
 from experiments.run.cohorts import Pack, trial_key
 from experiments.run.progress import Progress
 from experiments.run.runner import Options, Runner
@@ -167,11 +167,9 @@ def test_an_old_result_goes_before_its_curve_is_written_over(tmp_path):
 
 def test_code_that_changes_while_the_command_runs_fails_the_trial(tmp_path):
   config, told = tiny(), []
-  key = trial_key(config, {})
-  request = {"kind": "pack", "cohort": "c", "keys": [key], "configs": [config], "code": ["of another moment"]}
-  tell = lambda **event: told.append(event)  # noqa: E731
-  assert work.one(tmp_path, request, {}, keep=False, stop=lambda: False, tell=tell) == "failed"
-  assert "changed while the command ran" in told[-1]["cause"]
+  request = messages.Train("c", (trial_key(config, {}),), (config,), ("of another moment",))
+  assert work.one(tmp_path, request, {}, keep=False, stop=lambda: False, tell=told.append) == "failed"
+  assert "changed while the command ran" in told[-1].cause
 
 
 def test_a_part_that_fails_takes_no_other_with_it(tmp_path, monkeypatch):
@@ -187,10 +185,10 @@ def test_a_part_that_fails_takes_no_other_with_it(tmp_path, monkeypatch):
 
   monkeypatch.setattr(work.packs, "run", run)
   told = []
-  request = {"kind": "pack", "cohort": "c", "keys": list(keys), "configs": list(configs)}
-  tell = lambda **event: told.append(event)  # noqa: E731
-  assert work.one(tmp_path, request, {}, keep=False, stop=lambda: False, tell=tell) == "failed"
-  assert [event["event"] for event in told if event["event"] in ("done", "failed")] == ["failed"]
+  request = messages.Train("c", keys, configs, tuple(stamp.code(config)["code_sha256"] for config in configs))
+  assert work.one(tmp_path, request, {}, keep=False, stop=lambda: False, tell=told.append) == "failed"
+  ends = [type(event) for event in told if isinstance(event, messages.Done | messages.Failed)]
+  assert ends == [messages.Failed]
   assert result(Store(tmp_path), keys[0])["steps"] == configs[0]["train"]["steps"]
   assert json.loads((Store(tmp_path).trial(keys[1]) / "result.json").read_text())["status"] == "failed"
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from experiments.record import sources
+from experiments.record import digest
 
 TEXT = 'from . import near\nimport os.path\nKIND = "dot"\n'
 
@@ -13,12 +13,12 @@ TEXT = 'from . import near\nimport os.path\nKIND = "dot"\n'
 def fresh(tmp_path, monkeypatch):
   """An empty memory on disk, as a new process finds it."""
   monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
-  monkeypatch.setattr(sources.atexit, "register", lambda function: function)
+  monkeypatch.setattr(digest.atexit, "register", lambda function: function)
 
   def again():
-    sources._kept.cache_clear()
-    sources._read.cache_clear()
-    return sources._kept()
+    digest._kept.cache_clear()
+    digest._read.cache_clear()
+    return digest._kept()
 
   yield again
   monkeypatch.undo()
@@ -28,13 +28,13 @@ def fresh(tmp_path, monkeypatch):
 def test_a_file_is_parsed_once_and_then_remembered_by_content(tmp_path, fresh, monkeypatch):
   (tmp_path / "a.py").write_text(TEXT)
   kept = fresh()
-  found = sources.read(tmp_path, "a.py")
+  found = digest.read(tmp_path, "a.py")
   assert "os.path" in found.imports
   assert found.words == {"dot"}
   kept.save()
   fresh()
-  monkeypatch.setattr(sources, "parse", lambda content, path: pytest.fail("parsed again"))
-  assert sources.read(tmp_path, "a.py") == found
+  monkeypatch.setattr(digest, "parse", lambda content, path: pytest.fail("parsed again"))
+  assert digest.read(tmp_path, "a.py") == found
   monkeypatch.undo()
 
 
@@ -42,10 +42,10 @@ def test_another_content_or_path_is_read_anew(tmp_path, fresh):
   (tmp_path / "a.py").write_text(TEXT)
   (tmp_path / "b.py").write_text(TEXT)
   kept = fresh()
-  first = sources.read(tmp_path, "a.py")
+  first = digest.read(tmp_path, "a.py")
   (tmp_path / "a.py").write_text(TEXT + "X = 1\n")
-  assert sources.read(tmp_path, "a.py").text != first.text
-  assert sources.read(tmp_path, "b.py").text == first.text
+  assert digest.read(tmp_path, "a.py").text != first.text
+  assert digest.read(tmp_path, "b.py").text == first.text
   assert len(kept.used) == 3
 
 
@@ -56,7 +56,7 @@ def test_a_spoiled_memory_is_ignored_and_replaced(tmp_path, fresh, spoiled):
   memory = tmp_path / "cache" / "sources.json"
   memory.write_text(spoiled)
   kept = fresh()
-  assert sources.read(tmp_path, "a.py") == sources.parse(TEXT.encode(), "a.py")
+  assert digest.read(tmp_path, "a.py") == digest.parse(TEXT.encode(), "a.py")
   kept.save()
   assert len(json.loads(memory.read_text())) == 1
 
@@ -65,5 +65,5 @@ def test_a_folder_that_cannot_be_written_costs_nothing(tmp_path, fresh):
   (tmp_path / "a.py").write_text(TEXT)
   (tmp_path / "cache").write_text("a file where the folder should be")
   kept = fresh()
-  assert sources.read(tmp_path, "a.py").words == {"dot"}
+  assert digest.read(tmp_path, "a.py").words == {"dot"}
   kept.save()
