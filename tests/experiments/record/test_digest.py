@@ -148,9 +148,8 @@ def test_a_mechanism_of_the_user_counts_and_an_unknown_one_is_told(tree, tmp_pat
 
 
 def test_a_probe_counts_where_it_is_asked_for_and_nowhere_else(tree):
-  probes = {
-    "experiments/probes/entropy.py": "from experiments.probes import recording\nfrom experiments.protocol import stats\n"
-  }
+  entropy = "from experiments.probes import recording\nfrom experiments.protocol import stats\n"
+  probes = {"experiments/probes/entropy.py": entropy}
   probes |= {
     "experiments/probes/recording.py": "",
     "experiments/probes/pruning.py": "",
