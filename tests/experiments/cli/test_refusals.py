@@ -613,14 +613,14 @@ def everything(home):
   return [path for path in found if path.is_file()]
 
 
-@pytest.mark.parametrize("settings", lines(CONFIGS), ids=lambda parts: ascii(" ".join(parts))[:60])
+@pytest.mark.parametrize("settings", list(lines(CONFIGS)), ids=lambda parts: ascii(" ".join(parts))[:60])
 def test_a_wrong_configuration(settings, home, monkeypatch, capsys):
   said = told(["train", "--config=recall", *(f"--config.{text}" for text in settings)], home, monkeypatch, capsys)
   keys = [text.partition("=")[0].strip(".")[:40] for text in settings]
   assert any(key.rpartition(".")[2] in said for key in keys), said  # the line shows what it is about
 
 
-@pytest.mark.parametrize("args", lines(CALLS), ids=lambda args: ascii(" ".join(args))[:80])
+@pytest.mark.parametrize("args", list(lines(CALLS)), ids=lambda args: ascii(" ".join(args))[:80])
 def test_a_wrong_call(args, home, monkeypatch, capsys):
   told(args, home, monkeypatch, capsys)
 

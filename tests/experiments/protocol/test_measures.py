@@ -38,7 +38,7 @@ def test_the_loop_tells_nothing_else():
 @pytest.mark.parametrize("kind", [kind for kind in slots.kinds("tasks") if kind != "text"])  # asks for a file
 def test_slices_and_what_is_judged_are_read_without_running_the_task(kind):
   for more in ({}, {"recall": {"task.relations": 3}, "listops": {"task.depth": 2}}.get(kind, {})):
-    reading = {"model.kind": "seq2seq"} if kind in ("copy", "g2p") else {}  # tasks with a source
+    reading = {"model.kind": "seq2seq" if kind in ("copy", "g2p") else "gpt"}  # for tasks with a source, and for others
     config = override.resolve(override.load("recall", {"task.kind": kind, **reading, **more}))
     task = build.make("tasks", config["task"], package="train")
     assert scales.slices(config) == tuple(task.slices)
