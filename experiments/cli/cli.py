@@ -12,7 +12,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -180,6 +180,11 @@ def subparser(parser: Parser, name: str | None) -> argparse.ArgumentParser:
 def typed(space: argparse.Namespace) -> str:
   """The command line as it was typed, quoted for a shell."""
   return shlex.join(["assay", *space.argv])
+
+
+def ran(trials: Mapping[str, int]) -> str:
+  """How many trials a command asked for, and how many of them it had to run."""
+  return f"{trials['planned']} trials: {trials['stored']} stored before, {trials['ran']} run now"
 
 
 def workdir(given: str | None, command: str, name: str) -> Path:

@@ -23,7 +23,7 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
     found, items = compared.found["comparisons"], compared.found["arms"]
     drawn = compared.report.studies[0].arms
     _print(found, items, space.metric, drawn, fixed=study.fixed(compared.study.study))
-  print(f"report: {compared.found['report']}", file=sys.stderr)
+  print(f"{cli.ran(compared.found['trials'])}; report: {compared.found['report']}", file=sys.stderr)
   return compared.document, 0 if compared.complete else 3
 
 

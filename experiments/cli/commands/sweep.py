@@ -28,7 +28,7 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
     why = [result["cause"] for result in arm.results if result["status"] == "failed"]
     if why:
       print(f"{len(why)} of {len(arm.results)} trials of {arm.name!r} failed: {why[0]}", file=sys.stderr)
-  print(f"report: {swept.found['report']}", file=sys.stderr)
+  print(f"{cli.ran(swept.found['trials'])}; report: {swept.found['report']}", file=sys.stderr)
   return swept.document, 0 if swept.complete else 3
 
 

@@ -261,6 +261,7 @@ def test_sweep_and_its_report(tmp_path):
   assert [point["point"] for point in document["points"]] == ["lr=1e-3", "lr=2e-2"]
   trials = document["trials"]
   assert (trials["planned"], trials["stored"], trials["ran"]) == (6, 2, 4)  # only what is missing
+  assert "6 trials: 2 stored before, 4 run now; report: " in grown.stderr
   other = assay("compare", "attention=dot", "attention=additive", *SWEEP[:-2], work)
   assert other.returncode == 2
   assert "belongs to `assay sweep` on card recall; received `assay compare`" in other.stderr
