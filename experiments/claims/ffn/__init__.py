@@ -77,8 +77,8 @@ CLAIMS = (
       Literature("sandwich of sublayers", "order", "Press et al. 2020, seen in public notes on GitHub", checked=True),
     ),
     note="The documents give the usual order as a convention and claim nothing about other orders. Read as: the usual "
-    "order does better by a twentieth. Others: before, beside (parallel), two of attention then two of network; sums "
-    "modulo 8.",
+    "order does better by a twentieth, which is one side of matters. Others, taken in their mean: before, beside "
+    "(parallel), two of attention then two of network; sums modulo 8.",
   ),
   Claim(
     id="FFN-4a",

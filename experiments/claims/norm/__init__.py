@@ -88,7 +88,7 @@ CLAIMS = (
     contradicts=("NORM-5",),
     note=f"Six layers with residuals. Minimum: a tenth more time without; never is {BUDGET} steps. Scaled: the last "
     "matrix of every sublayer times depth^-1/2, as Fixup and ReZero do more finely; it separates the norm from mere "
-    "scale.",
+    "scale. The window leaves out the highest rate of the grid.",
   ),
   Claim(
     id="NORM-3",
@@ -155,7 +155,8 @@ CLAIMS = (
     ),
     note=f"Crosses two documents' statements, neither of which makes this one. Two layers, warm-up over {SHORT // 4} "
     f"of {SHORT} steps, rates 2e-2 to 8e-2: on tuning seeds from one at which both placements train without it to one "
-    "at which neither does. Minimum: .1 nat. At higher rates warm-up serves the norm before the sublayer, too.",
+    "at which neither does. Minimum: .1 nat. At higher rates warm-up serves the norm before the sublayer, too. Gains "
+    "are differences of the loss itself: in shares of the loss, or over another window, their order may be another.",
   ),
   Claim(
     id="NORM-5",

@@ -253,7 +253,7 @@ TRAINED = (
     experiment=Trial(studies.LAWS, _less_excess("season")),
     note="Levels are discrete, so that the least loss is the entropy of a move, known exactly; squared error has no"
     " meaning on their circle. Advantage: a twentieth less excess (schemes as in POS-9a). Control: answers tied to"
-    " absolute time, Shaw against the table.",
+    " absolute time, Shaw against the table: the cells differ in their schemes, too.",
   ),
   Claim(
     id="POS-9c",

@@ -51,7 +51,8 @@ TRAINED = (
       ),
     ),
     note="The interaction is what the start alone explains: shrunk first projections against unscaled. What is left is "
-    "the size of the updates, which the scale divides, too. Parameters and steps are matched.",
+    "the size of the updates, which the scale divides, too. Parameters and steps are matched. Every is read as three "
+    "initializations; the shrunk start is tried with one of them.",
   ),
   Claim(
     id="SCALE-5c",
