@@ -235,6 +235,15 @@ def _of_models(add) -> None:
   sub = add("eval", "evaluate a trained model again, from its checkpoint")
   sub.add_argument("workdir", help="the workdir of `assay train`")
   sub.add_argument("--split", choices=("validation", "test"), metavar="split", default="test")
+  sub = add("generate", "what a trained model goes on with, after a text or after symbols")
+  sub.add_argument("workdir", help="the workdir of `assay train`, or WORKDIR/trials/KEY of a sweep run with --keep")
+  sub.add_argument("prompt", nargs="?", metavar="PROMPT", help="a text, or symbols such as '3 1 2'; default: stdin")
+  sub.add_argument("--length", type=positive, default=100, metavar="N", help="symbols to draw (default 100)")
+  text = "0 takes the most probable symbol (default), above it draws"
+  sub.add_argument("--temperature", type=real, default=0.0, help=text)
+  sub.add_argument("--seed", type=integer, default=0, help="of the draws (default 0)")
+  kept = "take a model that other code trained, as far as its checkpoint fits"
+  sub.add_argument("--keep_stale", "--keep-stale", action="store_true", help=kept)
   sub = add("sweep", "run a card's sweep, or axes given here", config=True, workdir=True, jobs=True)
   sub.add_argument(
     "--axis", nargs="+", action="extend", default=[], metavar="KEY=V1,V2", help="crossed; a value with commas as (0,1)"

@@ -29,6 +29,7 @@ class Attention(Mapping[str, np.ndarray]):
   there: np.ndarray
   source: np.ndarray | None = None
   source_there: np.ndarray | None = None
+  spelled: tuple[str, ...] | None = None  # what each symbol looks like; None: its number
 
   def __getitem__(self, place: str) -> np.ndarray:
     if place not in self.weights:
@@ -103,7 +104,7 @@ class Attention(Mapping[str, np.ndarray]):
 
   def _labels(self, place: str, row: int) -> tuple[list[str], list[str]]:
     """The tokens at queries and keys of a place, "" where nothing stands."""
-    own, source = _texts(self.tokens[row], self.there[row]), []
+    own, source = _texts(self.tokens[row], self.there[row], self.spelled), []
     if self.source is not None and self.source_there is not None:
       source = _texts(self.source[row], self.source_there[row])
     if source and place.startswith("encoder"):
@@ -113,10 +114,10 @@ class Attention(Mapping[str, np.ndarray]):
     return own, [*(f"-{before - i}" for i in range(before)), *keys]
 
 
-def _texts(tokens_TC: np.ndarray, there_T: np.ndarray) -> list[str]:
-  """A token's symbol, or its fields as "3.0.2"."""
-  spelled = [".".join(map(str, fields)) for fields in tokens_TC.tolist()]
-  return [text if there else "" for text, there in zip(spelled, there_T.tolist(), strict=True)]
+def _texts(tokens_TC: np.ndarray, there_T: np.ndarray, spelled: tuple[str, ...] | None = None) -> list[str]:
+  """A token's symbol as it is spelled or by its number, or its fields as "3.0.2"."""
+  told = [spelled[fields[0]] if spelled else ".".join(map(str, fields)) for fields in tokens_TC.tolist()]
+  return [text if there else "" for text, there in zip(told, there_T.tolist(), strict=True)]
 
 
 def _ticks(write, labels: list[str], **text) -> None:

@@ -83,7 +83,7 @@ class Model:
     there_BT = np.broadcast_to(np.asarray(given.positions.segment_BT) > 0, tokens_BTC.shape[:2])
     weights = trained.weights(self.restored, given)
     if source_BSC is None or given.source_positions is None:
-      return Attention(weights, tokens_BTC, there_BT)
+      return Attention(weights, tokens_BTC, there_BT, spelled=trained.spelled(self.task))
     source_BSC = np.asarray(source_BSC)
     source_there_BS = np.broadcast_to(np.asarray(given.source_positions.segment_BT) > 0, source_BSC.shape[:2])
     return Attention(weights, tokens_BTC, there_BT, source_BSC, source_there_BS)
@@ -97,8 +97,8 @@ class Model:
     temperature: float = 0.0,
     seed: int = 0,
     stop: int | str | None = "task",
-  ) -> "np.ndarray":
-    """Symbols (B, length) that follow a prompt, or that answer a source.
+  ) -> "np.ndarray | str | list[str]":
+    """Symbols (B, length) that follow a prompt, or that answer a source; a text for a text, texts for texts.
 
     Args:
       inputs: the prompt; for an encoder-decoder the source (of Inputs their source).
@@ -116,7 +116,12 @@ class Model:
     if end is not None:
       whole("stop", end, 0)
     options = {"temperature": float(temperature), "seed": whole("seed", seed, 0), "stop": end}
-    return trained.generated(self.restored, inputs, length, **options)
+    found = trained.generated(self.restored, inputs, length, **options)
+    if isinstance(inputs, str):
+      return self.task.decode(found[0])
+    if isinstance(inputs, list | tuple) and inputs and isinstance(inputs[0], str):
+      return [self.task.decode(row) for row in found]
+    return found
 
   def __repr__(self) -> str:
     model = self.config["model"]

@@ -96,12 +96,12 @@ def examples(one: Restored, size: int, seed: int, split: str) -> Batch:
 def inputs_of(one: Restored, given: Any, source: Any = None) -> Inputs:
   """`given` as Inputs: Inputs as they are, or rows of symbols, which may differ in length, from position 0.
 
-  A row is a list of symbols, or of tuples where tokens have several fields. source: the same for an encoder-decoder.
-  Raises Refused for symbols outside the vocabulary.
+  A row is a list of symbols, or of tuples where tokens have several fields; a text where the task knows how it is
+  spelled (`encode`). source: the same for an encoder-decoder. Raises Refused for symbols outside the vocabulary.
   """
   if not isinstance(given, Inputs):
     vocabulary = one.task.vocabulary
-    tokens_BTC, positions = _rows(given, len(vocabulary.inputs), "tokens")
+    tokens_BTC, positions = _rows(numbered(one.task, given), len(vocabulary.inputs), "tokens")
     given = Inputs(tokens_BTC, positions)
     if vocabulary.source:
       if source is None:
@@ -115,6 +115,27 @@ def inputs_of(one: Restored, given: Any, source: Any = None) -> Inputs:
   if given.source_BSC is not None and len(given.source_BSC) != len(given.tokens_BTC):
     raise Refused(f"{len(given.tokens_BTC)} rows have {len(given.source_BSC)} sources; give each row one")
   return given
+
+
+def numbered(task: Any, given: Any) -> Any:
+  """Texts as rows of symbols by the task's `encode`; anything else as it is."""
+  texts = [given] if isinstance(given, str) else list(given) if isinstance(given, list | tuple) else []
+  if not texts or not all(isinstance(text, str) for text in texts):
+    return given
+  if not hasattr(task, "encode"):
+    raise Refused(f"{type(task).__name__} has symbols and no text: {texts[0]!r:.40}; give rows such as [[1, 2, 3]]")
+  if "" in texts:
+    raise Refused("a text is empty; give at least one symbol to go on from")
+  return [task.encode(text) for text in texts]
+
+
+def spelled(task: Any) -> tuple[str, ...] | None:
+  """What each symbol of a task that knows texts looks like, such as "a" or "␣"; None where it knows none."""
+  if not hasattr(task, "decode") or len(task.vocabulary.inputs) != 1:
+    return None
+  plain = {" ": "␣", "\n": "⏎", "\t": "⇥"}
+  texts = [str(task.decode([number])) for number in range(task.vocabulary.inputs[0])]
+  return tuple(plain.get(text, text) for text in texts)
 
 
 def _source(given: Any, fields: int) -> dict[str, Any]:
@@ -259,7 +280,7 @@ def _prompt(one: Restored, given: Any) -> tuple[Any, Positions]:
       return given.source_BSC, given.source_positions
     return given.tokens_BTC, given.positions
   fields, name = (vocabulary.source, "source") if vocabulary.source else (vocabulary.inputs, "tokens")
-  tokens, positions = _rows(given, len(fields), name)
+  tokens, positions = _rows(numbered(one.task, given), len(fields), name)
   nothing: Any = np.zeros((0, 0, len(vocabulary.inputs)), np.int32)
   check_tokens(
     Inputs(tokens, positions) if name == "tokens" else Inputs(nothing, positions, tokens, positions), vocabulary

@@ -1,5 +1,6 @@
 """The door for Python: the verbs do what the commands do, and a trained model answers for itself."""
 
+import io
 import json
 import signal
 import subprocess
@@ -397,3 +398,68 @@ def test_configs_are_given_as_on_the_command_line():
 def test_runs_takes_folders_one_by_one():
   with pytest.raises(Refused, match="one by one"):
     api.runs(["assay-results/sweep-recall"])
+
+
+@pytest.fixture(scope="module")
+def writer(place):
+  """A model on a text of one's own, and what a judge would generate with."""
+  (place / "mine.txt").write_text("ein Mops kam in die Küche\n" * 40)
+  task = {"task.kind": "text", "task.path": str(place / "mine.txt"), "task.length": 8}
+  return fresh(task | {"model.kind": "gpt", "model.depth": 1})[0]
+
+
+def test_a_text_is_gone_on_with_by_a_text(writer):
+  symbols = writer.generate([writer.task.encode("ein M")], 12)
+  assert writer.generate("ein M", 12) == writer.task.decode(symbols[0])
+  several = writer.generate(["ein M", "die K"], 12)
+  assert several == [writer.generate(prompt, 12) for prompt in ("ein M", "die K")]
+  drawn = [writer.generate("ein M", 12, temperature=2.0, seed=seed) for seed in (0, 0, 1)]
+  assert drawn[0] == drawn[1] != drawn[2]
+  np.testing.assert_array_equal(writer.predict("Küche"), writer.predict([writer.task.encode("Küche")]))
+
+
+def test_attention_over_a_text_bears_its_letters(writer):
+  attention = writer.attention("in die\n")
+  labels = [row["key_token"] for row in attention.rows if row["query"] == 0 and row["head"] == 0]
+  assert labels == ["i", "n", "␣", "d", "i", "e", "⏎"]
+
+
+@pytest.mark.parametrize(
+  ("given", "said"),
+  [("ein Zebra", "'Z', 'b', 'r' stands nowhere"), ("", "a text is empty"), (["in", ""], "a text is empty")],
+)
+def test_a_text_that_cannot_be_spelled_is_refused(writer, given, said):
+  with pytest.raises(Refused, match=said):
+    writer.generate(given, 3)
+
+
+def test_a_task_without_text_says_so(model):
+  with pytest.raises(Refused, match=r"Recall has symbols and no text: 'the cat'; give rows such as \[\[1, 2, 3\]\]"):
+    model.predict("the cat")
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_the_command_goes_on_with_a_prompt(writer, monkeypatch, capsys, piped):
+  monkeypatch.setattr(api, "load", lambda workdir, keep_stale=False: writer)
+  monkeypatch.setattr("sys.stdin", io.StringIO("ein M\n"))
+  call = ["generate", "work", *([] if piped else ["ein M"]), "--length=12", "--temperature=1.5", "--seed=3"]
+  expected = writer.generate("ein M", 12, temperature=1.5, seed=3)
+  assert cli.main(call) == 0
+  assert capsys.readouterr().out == f"{expected}\n"
+  monkeypatch.setattr("sys.stdin", io.StringIO("ein M\n"))
+  assert cli.main([*call, "--json"]) == 0
+  document = json.loads(capsys.readouterr().out)
+  assert (document["prompt"], document["generated"], document["length"]) == ("ein M", expected, 12)
+
+
+def test_the_command_takes_symbols_where_a_task_has_no_text(monkeypatch, capsys):
+  duplicate, _ = fresh({"task.kind": "duplicate", "task.length": 4, "model.kind": "gpt"})
+  monkeypatch.setattr(api, "load", lambda workdir, keep_stale=False: duplicate)
+  assert cli.main(["generate", "work", "0 3 1, 2", "--length=5"]) == 0
+  expected = " ".join(map(str, duplicate.generate([[0, 3, 1, 2]], 5)[0].tolist()))
+  assert capsys.readouterr().out == f"{expected}\n"
+  assert cli.main(["generate", "work", "the cat"]) == 2
+  assert "prompt 'the cat' is no list of symbols; this task has no text" in capsys.readouterr().err
+  monkeypatch.setattr("sys.stdin", None)
+  assert cli.main(["generate", "work"]) == 2
+  assert "there is no prompt; give a prompt behind the workdir, or by a pipe" in capsys.readouterr().err

@@ -5,6 +5,7 @@ For models that read from left to right (model.kind gpt or rnn); one that looks 
 
 import functools
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,6 +66,29 @@ class Text(Task):
     targets_BTR = row_BT[:, 1:, None]
     inputs = Inputs(row_BT[:, :-1, None], mask.rows(self.length))
     return Batch(inputs, targets_BTR, jnp.ones(targets_BTR.shape, jnp.float32), jnp.zeros_like(targets_BTR))
+
+  def encode(self, text: str) -> list[int]:
+    """The numbers of a text's symbols. Raises Refused for symbols that the file does not hold."""
+    spelled = list(text.encode() if self.unit == "byte" else text)
+    number = {symbol: index for index, symbol in enumerate(self.symbols)}
+    if foreign := sorted({symbol for symbol in spelled if symbol not in number}):
+      shown = ", ".join(f"{symbol:#04x}" if isinstance(symbol, int) else repr(symbol) for symbol in foreign[:8])
+      held = "bytes" if self.unit == "byte" else "characters"
+      raise Refused(f"{shown} stands nowhere in the file of this task; allowed: its {len(number)} {held}")
+    return [number[symbol] for symbol in spelled]
+
+  def decode(self, numbers: Iterable[int]) -> str:
+    """The text that these numbers spell; bytes that are no UTF-8 become the sign for what cannot be read.
+
+    Raises Refused for a number that is none of a symbol.
+    """
+    numbers = [int(number) for number in numbers]
+    if wrong := [number for number in numbers if not 0 <= number < len(self.symbols)]:
+      raise Refused(f"{wrong[0]} is no symbol of this text; allowed: 0 to {len(self.symbols) - 1}")
+    spelled = [self.symbols[number] for number in numbers]
+    if self.unit == "byte":
+      return bytes(int(symbol) for symbol in spelled).decode(errors="replace")
+    return "".join(map(str, spelled))
 
   def data_sha256(self) -> dict[str, str]:
     """Hash of the file, under the name of the option that names it."""

@@ -128,3 +128,36 @@ def test_the_files_content_is_part_of_the_trials_key(file):
   file("ba" * 5001)
   assert corpora.hashes(config, said={}) != {"task.path": sha256}
   assert Text(path=name).data_sha256() == corpora.hashes(config, said={})
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Text in, text out
+
+
+@pytest.mark.parametrize("unit", ["character", "byte"])
+def test_a_text_is_what_its_numbers_spell(file, unit):
+  text = "Füße, fünf Öfen\n" * 60
+  task = Text(path=file(text), unit=unit, length=4)
+  for part in (text[:9], "Öß", "fffff", ""):
+    assert task.decode(task.encode(part)) == part
+  numbers = task.encode(text)
+  everything = np.concatenate([task.data(split) for split in ("train", "validation", "test")])
+  np.testing.assert_array_equal(numbers, everything)
+  assert task.decode(everything) == text
+
+
+def test_what_the_file_does_not_hold_is_named(file):
+  task = Text(path=file("the cat sat" * 50), length=8)
+  with pytest.raises(Refused, match=r"'!', 'z' stands nowhere in the file of this task; allowed: its 7 characters"):
+    task.encode("a cat z!")
+  octets = Text(path=file("the cat sat" * 50), length=8, unit="byte")
+  with pytest.raises(Refused, match=r"0xbc, 0xc3 stands nowhere .* its 7 bytes"):
+    octets.encode("ü")
+  for number in (-1, 7):  # decoding marks a position outside of a table by -1
+    with pytest.raises(Refused, match=f"{number} is no symbol of this text; allowed: 0 to 6"):
+      task.decode([0, number])
+
+
+def test_a_torn_character_is_shown_as_such(file):
+  octets = Text(path=file("größer" * 100), length=4, unit="byte")
+  assert octets.decode(octets.encode("ö")[:1]) == "\N{REPLACEMENT CHARACTER}"
