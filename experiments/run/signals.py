@@ -24,6 +24,7 @@ ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
 
 AGAIN = 0.05  # seconds after which a signal that came at a bad moment is sent again
 PATIENCE = 20.0  # seconds for which that is done; then it ends the command all the same
+SWALLOWED = 5.0  # seconds after which somebody must have swallowed the exception: no command takes so long to leave
 
 Handler = Callable[[int, FrameType | None], None]
 Given = ParamSpec("Given")
@@ -89,12 +90,19 @@ class Stop:
     now = time.monotonic()
     self.first = self.first or now
     if not importing(frame) or now - self.first > PATIENCE:
+      _again(number, SWALLOWED, self)
       raise Interrupted(number)
     _again(number)
 
 
-def _again(number: int) -> None:
-  timer = threading.Timer(AGAIN, os.kill, (os.getpid(), number))
+def _again(number: int, after: float = AGAIN, handler: Handler | None = None) -> None:
+  """Sends a signal again; with a handler only if that is in force still, for then the command did not end."""
+
+  def send() -> None:
+    if handler is None or signal.getsignal(number) is handler:
+      os.kill(os.getpid(), number)
+
+  timer = threading.Timer(after, send)
   timer.daemon = True
   timer.start()
 

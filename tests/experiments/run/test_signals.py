@@ -79,6 +79,29 @@ def test_signals_while_jax_is_imported_have_their_code():
     assert "Error" not in err
 
 
+SWALLOWING = """
+  from experiments.run import signals
+  signals.SWALLOWED = 0.3
+  try:
+    print("begun", flush=True)
+    while True:
+      pass
+  except BaseException:  # as a library may
+    pass
+"""
+
+
+def test_a_signal_whose_exception_is_swallowed_comes_again():
+  command = [sys.executable, "-c", COMMAND.replace("  import library\n", SWALLOWING), str(ROOT)]
+  process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+  assert process.stdout is not None
+  assert process.stdout.readline() == "begun\n"
+  process.send_signal(signal.SIGTERM)
+  _, err = process.communicate(timeout=60)
+  assert process.returncode == 143
+  assert err.splitlines() == ["assay: stopped by SIGTERM; run the same command again to go on"]
+
+
 def test_threads_of_a_library_do_not_hold_an_interrupted_command():
   endless = "import threading; threading.Thread(target=threading.Event().wait).start(); print('begun', flush=True)"
   command = [sys.executable, "-c", COMMAND.replace("import library", endless), str(ROOT)]
