@@ -165,6 +165,17 @@ class Trained(Paged):
     """Measures at the end by name."""
     return dict(self.found["measures"])
 
+  @property
+  def judged(self) -> list[str]:
+    """Those of them that the task's judge took, if it was asked."""
+    from experiments.run.store import Store
+
+    if self.found["status"] == "failed" or not Store(self.workdir).config(self.found["trial"])["eval"]["judge"]:
+      return []
+    from experiments.protocol import scales  # most trainings have no judge
+
+    return [name for name in self.measures if scales.decoded(name)]
+
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Swept(Paged):

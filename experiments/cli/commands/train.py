@@ -4,7 +4,6 @@ import sys
 from typing import Any
 
 from experiments import api
-from experiments.run.store import Store
 
 SHOWN = ("loss", "accuracy", "wer", "per", "auc", "t90", "train_loss")
 
@@ -15,18 +14,9 @@ def run(space, overrides: list[str]) -> tuple[dict[str, Any], int]:
   trained = api.train(space.config, overrides, **options)
   result = trained.found
   found = result["measures"]
-  measures = {name: found[name] for name in [*SHOWN, *_judged(trained)] if name in found}
+  measures = {name: found[name] for name in [*SHOWN, *trained.judged] if name in found}
   figures = "  ".join(f"{name} {value:.4g}" for name, value in measures.items())
   why = f" ({result['cause']})" if result["cause"] else ""
   ended = f"{result['status']}{why} after {result['steps']} steps"
   print(": ".join(filter(None, (ended, figures))) + f"\n{trained.workdir}", file=sys.stderr)
   return trained.document, 0 if trained.complete else 3
-
-
-def _judged(trained: api.Trained) -> list[str]:
-  """What the task's judge measured, if it was asked."""
-  if trained.found["status"] == "failed" or not Store(trained.workdir).config(trained.found["trial"])["eval"]["judge"]:
-    return []
-  from experiments.protocol import scales  # most trainings have no judge
-
-  return [name for name in trained.found["measures"] if name not in SHOWN and scales.decoded(name)]

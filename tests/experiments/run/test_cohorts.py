@@ -273,7 +273,7 @@ def test_a_worker_shares_no_program_between_models_that_differ(tmp_path, name):
   values = [tiny(model__attention__kind=kind, **{f"model__attention__{OWN[name]}": value}) for value in (0.5, 2.0, 0.5)]
   one = cohorts.Pack("c", ("a", "b", "c", "d"), (*values, {**values[0], "seed": 9}))
   told, held = [], {}
-  parts = work._parts(one, held, lambda **event: told.append(event["cohort"]))
+  parts = work._parts(one, held, lambda event: told.append(event.cohort))
   if name == "Sharpness":
     assert parts == [("c", one)]
     assert told == ["c"]
@@ -281,7 +281,7 @@ def test_a_worker_shares_no_program_between_models_that_differ(tmp_path, name):
     assert [(part, chosen.keys) for part, chosen in parts] == [("c", ("a", "c", "d")), ("c.1", ("b",))]
     assert told == ["c", "c.1"]
     assert all(held[part].whole.config == chosen.configs[0] for part, chosen in parts)
-  assert work._parts(one, held, lambda **event: pytest.fail("compiled again")) == parts
+  assert work._parts(one, held, lambda event: pytest.fail("compiled again")) == parts
 
 
 def test_a_users_static_option_trains_as_it_would_alone(tmp_path):
