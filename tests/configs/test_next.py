@@ -3,9 +3,10 @@
 import jax
 import pytest
 
-from configs import effect, override, slots
+from configs import effect, override, slots, values
 from configs.check import Refused
 from model import build
+from model.schema import flatten
 
 PLAIN = [(kind, {}) for kind in slots.kinds("tasks") if kind not in ("copy", "g2p", "text")]
 OPTED = [("markov", {"sequences": 4}), ("motif", {"absolute": True}), ("season", {"absolute": True})]
@@ -69,7 +70,12 @@ def test_a_model_that_sees_the_answer_is_refused(overrides, said):
   ids=str,
 )
 def test_a_model_that_does_not_see_it_may_be_asked(overrides):
-  override.load("recall", overrides)
+  flat = flatten(override.resolve(override.load("recall", overrides)))
+  given = {
+    key: values.parse(value, type(flat[key]).__name__) for key, _, value in (o.partition("=") for o in overrides)
+  }
+  assert given.items() <= flat.items()
+  assert not (effect.looks_ahead(flat) and effect.asks_for_next(flat))
 
 
 def test_a_task_of_ones_own_may_say_so(tmp_path):
